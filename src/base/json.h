@@ -1,0 +1,16 @@
+// JSON by nlohmann, with Baize's errors. Include <nlohmann/json_fwd.hpp> in headers, this in source files.
+#pragma once
+
+#include <nlohmann/json.hpp>
+
+#include <string_view>
+
+namespace baize {
+
+using Json = nlohmann::json;
+
+/// Parses `text` (UTF-8). `where` names the source for the message. Nesting deeper than 200 is refused.
+/// Throws Error(kCorrupt) with the byte position.
+Json parse_json(std::string_view text, std::string_view where);
+
+}  // namespace baize

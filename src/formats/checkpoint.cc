@@ -61,7 +61,7 @@ struct CheckpointBuilder {
 
 namespace {
 
-bool exists(const fs::path& path) {
+bool is_there(const fs::path& path) {
   std::error_code error;
   const fs::file_status status = fs::status(path, error);
   if (status.type() == fs::file_type::none)
@@ -129,7 +129,7 @@ std::vector<std::shared_ptr<const GgufFile>> open_parts(const GgufFile& first, i
   }
   std::string missing;
   for (int i = 2; i <= count; ++i) {
-    if (!exists(name->part_path(i))) missing += (missing.empty() ? "" : ", ") + name->part_path(i);
+    if (!is_there(name->part_path(i))) missing += (missing.empty() ? "" : ", ") + name->part_path(i);
   }
   if (!missing.empty()) fail(ErrorKind::kNotFound, "{} needs files that are missing: {}", path, missing);
   std::vector<std::shared_ptr<const GgufFile>> parts;
@@ -224,7 +224,7 @@ WeightMap read_index(const fs::path& folder, const fs::path& index) {
       fail(ErrorKind::kCorrupt, "{} maps {} to {}, which is no file name", index.string(), in_quotes(tensor),
            shard.dump(-1, ' ', true));
     }
-    if (!exists(folder / file)) missing.insert(file);
+    if (!is_there(folder / file)) missing.insert(file);
     map.emplace(tensor, file);
   }
   if (!missing.empty()) {
@@ -268,17 +268,17 @@ void add_shards(CheckpointBuilder& builder, const fs::path& folder, const fs::pa
 
 std::shared_ptr<const Checkpoint> open_folder(const std::string& path) {
   const fs::path folder(path);
-  if (!exists(folder / "config.json")) fail_no_config(folder);
+  if (!is_there(folder / "config.json")) fail_no_config(folder);
   CheckpointBuilder builder(Checkpoint::Kind::kHuggingFace, path);
   builder.set_metadata(read_json_object(folder / "config.json"));
-  if (const auto file = folder / "generation_config.json"; exists(file)) {
+  if (const auto file = folder / "generation_config.json"; is_there(file)) {
     builder.set_generation_config(read_json_object(file));
   }
   const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
-  if (exists(single)) {
+  if (is_there(single)) {
     WeightMap none;
     add_shard(builder, single, none, none);
-  } else if (exists(index)) {
+  } else if (is_there(index)) {
     add_shards(builder, folder, index);
   } else {
     fail_no_weights(folder);
@@ -289,7 +289,7 @@ std::shared_ptr<const Checkpoint> open_folder(const std::string& path) {
 }  // namespace
 
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& path) {
-  if (!exists(path)) fail(ErrorKind::kNotFound, "there is no file or folder {}", path);
+  if (!is_there(path)) fail(ErrorKind::kNotFound, "there is no file or folder {}", path);
   if (fs::is_directory(path)) return open_folder(path);
   if (path.ends_with(".safetensors")) {
     fail(ErrorKind::kInvalidArgument, "{} holds weights only; give the folder that has its config.json", path);

@@ -1,0 +1,46 @@
+// Backend: one device's memory, kernels and Ops. Only apps/ names a concrete one. Lives for the whole program; its
+// methods may be called from any thread, its Ops objects from one at a time.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "ops/linear.h"
+#include "ops/ops.h"
+#include "tensor/buffer.h"
+
+namespace baize {
+
+struct DeviceInfo {
+  std::string name;          // "AMD EPYC, 2 threads, avx2", ...
+  int64_t memory_bytes = 0;  // total
+  int64_t free_bytes = 0;    // at the time of asking
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+
+  virtual std::string name() const = 0;  // "ref", "cpu", "cuda"
+  virtual Place place() const = 0;
+  virtual DeviceInfo info() const = 0;
+  virtual Precision precision(Compute compute) const = 0;
+  virtual std::span<const LinearKernel* const> linear_kernels() const = 0;
+
+  /// Memory of this device, zeroed. Throws Error(kResource).
+  virtual Buffer allocate(int64_t bytes) = 0;
+  /// Copies between host memory and this device's; returns when done.
+  virtual void upload(void* device, const void* host, int64_t bytes) = 0;
+  virtual void download(void* host, const void* device, int64_t bytes) = 0;
+  /// Runs body(begin, end) over parts of [0, count), cut at multiples of `step`, on the host threads; for load-time
+  /// work.
+  virtual void parallel_for(int64_t count, int64_t step, const std::function<void(int64_t, int64_t)>& body) = 0;
+
+  /// A counting `arena` makes the Ops dry.
+  virtual std::unique_ptr<Ops> make_ops(Compute compute, Arena arena) = 0;
+};
+
+}  // namespace baize

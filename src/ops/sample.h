@@ -1,0 +1,47 @@
+// Sampling: from a row of logits to one token. The draw depends on {seed, position} and the row's logits only, never on
+// the batch around it. sample_on_host is the definition; a device backend reproduces it. Any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "base/ids.h"
+#include "tensor/tensor.h"
+
+namespace baize {
+
+/// What shapes the distribution of one row, applied in the order of the fields. Defaults change nothing.
+struct SampleParams {
+  float repetition_penalty =
+      1;  // > 0: seen tokens' logits are divided (if > 0) or multiplied by it (Keskar et al. 2019)
+  float frequency_penalty = 0;  // subtracted once per earlier occurrence (OpenAI API)
+  float presence_penalty = 0;   // subtracted once if seen at all
+  float temperature = 1;        // 0: greedy, the highest logit, the lowest id on a tie
+  int32_t top_k = 0;            // > 0: only the k most likely
+  float typical_p = 1;          // < 1: locally typical sampling (Meister et al. 2022)
+  float top_p = 1;              // < 1: nucleus (Holtzman et al. 2020)
+  float min_p = 0;              // > 0: at least min_p times the top probability (Nguyen et al. 2024)
+  uint64_t seed = 0;
+  int64_t position = 0;  // index of the token to draw in its sequence
+};
+
+struct LogitBias {
+  Token token;
+  float bias;  // added before the penalties; -infinity forbids
+};
+
+struct SampleRow {
+  SampleParams params;
+  std::span<const Token> history;   // tokens the penalties look at (the window is cut by the caller)
+  std::span<const LogitBias> bias;  // tokens < vocab
+};
+
+struct SampleArgs {
+  std::span<const SampleRow> rows;  // [n]
+  std::span<Token> out;             // [n]
+};
+
+/// logits: host f32 [n, vocab], used as scratch. A row with NaN, or with nothing allowed, yields token -1.
+void sample_on_host(const SampleArgs& args, const Tensor& logits);
+
+}  // namespace baize

@@ -14,13 +14,15 @@ TYPES = [*PLAIN, *F16_SCALES]
 
 def random_blocks(qtype: T, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` blocks as uint8 [count, bytes]. Scales are of both signs and cover the whole f16 range, subnormals and
-    zeros included; infinities and NaNs are excluded because NaN payloads are not defined. For MXFP4 every exponent."""
+    zeros included; infinities and NaNs are excluded because NaN payloads are not defined; for MXFP4 every exponent whose products are finite."""
     size = GGML_QUANT_SIZES[qtype][1]
     blocks = rng.integers(0, 256, (count, size), dtype=np.uint8)
     for offset in F16_SCALES.get(qtype, []):
         scales = rng.integers(0, 0x7C00, count, dtype=np.uint16) | rng.choice([0, 0x8000], count).astype(np.uint16)
         scales[rng.random(count) < 0.05] = 0
         blocks[:, offset : offset + 2] = scales[:, None].view(np.uint8)
+    if qtype == T.MXFP4:
+        blocks[:, 0] = rng.integers(0, 252, count)
     if qtype in PLAIN:
         bits = {T.F32: np.uint32, T.F16: np.uint16, T.BF16: np.uint16}[qtype]
         values = {T.F32: 0x7F800000, T.F16: 0x7C00, T.BF16: 0x7F80}[qtype]

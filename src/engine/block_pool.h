@@ -2,6 +2,7 @@
 // A Ref holds one reference and gives it back when it goes. Owned by the engine; used by the engine thread only.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 #include <vector>

@@ -1,6 +1,7 @@
 #include "engine/cache_layout.h"
 
 #include <algorithm>
+#include <cstddef>
 
 #include "base/error.h"
 

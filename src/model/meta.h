@@ -33,6 +33,7 @@ class Meta {
   std::string text(std::string_view key, const std::string& otherwise) const;
 
   int64_t layers() const;
+  int64_t vocab() const;    // vocab_size; for GGUF, the rows of the embedding table
   int64_t context() const;  // configured, else max_position_embeddings
   /// layer_types[layer] ("full_attention", "sliding_attention"), or `otherwise` when the file has no such list.
   std::string layer_type(int64_t layer, const std::string& otherwise) const;
@@ -47,7 +48,7 @@ class Meta {
   std::string spelled(std::string_view key) const;
   [[noreturn]] void wrong(std::string_view key, std::string_view expected) const;
   RopeSpec rope_hf(int64_t head_dim, std::string_view layer_type) const;
-  RopeSpec rope_gguf(int64_t head_dim) const;
+  RopeSpec rope_gguf(int64_t head_dim, std::string_view layer_type) const;
 
   const Checkpoint& checkpoint_;
   const Json* root_;  // config.json, its text_config, or the GGUF key-values

@@ -64,21 +64,6 @@ StepInput cut_to(const StepInput& arrays, int64_t rows, int64_t seqs, int64_t ou
   return input;
 }
 
-// One step from embedding to logits, and `then(logits)` before its memory is free again.
-template <typename Then>
-void step(const Model& model, const StepInput& input, Ops& ops, const Then& then) {
-  struct Ended {
-    Ops& ops;
-    ~Ended() { ops.end_step(); }
-  };
-  ops.begin_step(input);
-  const Ended ended{ops};
-  StepOutput output;
-  if (input.out_count > 0) output.logits = ops.temp(DType::kF32, {input.out_count, model.spec.dims.vocab});
-  forward(model, input, ops, output);
-  then(output.logits);
-}
-
 }  // namespace
 
 StepCost dry_step(const Model& model, Backend& backend, Compute compute, int64_t rows, int64_t out_rows,
@@ -91,11 +76,7 @@ StepCost dry_step(const Model& model, Backend& backend, Compute compute, int64_t
   input.max_kv_len = kv_len;
   input.kv = kv;
   const std::unique_ptr<Ops> ops = backend.make_ops(compute, Arena());
-  step(model, input, *ops, [&](const Tensor& logits) {
-    const std::vector<SampleRow> draws(static_cast<size_t>(out_rows));
-    std::vector<Token> drawn(draws.size());
-    if (out_rows > 0) ops->sample({draws, drawn}, logits);
-  });
+  forward(model, input, *ops, {Tensor(nullptr, DType::kF32, {out_rows, model.spec.dims.vocab}, backend.place())});
   return ops->cost();
 }
 
@@ -170,6 +151,7 @@ Runner::Memory Runner::memory(const Model& model, Backend& backend, Compute comp
   Memory memory;
   memory.cache = pages * layout.page_bytes;
   memory.inputs = ArrayPlan(layout, limits, nullptr, {}).bytes();
+  memory.logits = limits.out_rows * model.spec.dims.vocab * dtype_bytes(DType::kF32);
   // Kernels of each range of rows have their own needs.
   for (const int64_t rows : {int64_t{1}, kFewRows, limits.rows}) {
     if (rows > limits.rows) continue;
@@ -185,6 +167,7 @@ Runner::Runner(std::shared_ptr<const Model> model, Backend& backend, Compute com
     : model_(std::move(model)), backend_(backend), layout_(layout_of(*model_)) {
   const Memory needed = memory(*model_, backend, compute, limits, pages);
   cache_ = backend.allocate(needed.cache);
+  logits_ = backend.allocate(needed.logits);
   const std::vector<StatePlace> places = layout_.places(cache_.data(), cache_.place(), pages);
   inputs_ = std::make_unique<Inputs>(backend, layout_, limits, kv_views(model_->spec, model_->precision, places));
   ops_ = backend.make_ops(compute, Arena(backend.allocate(needed.arena)));
@@ -195,16 +178,16 @@ Runner::~Runner() = default;
 StepResult Runner::run(const StepPlan& plan) {
   const StepInput input = inputs_->upload(plan);
   StepResult result;
-  step(*model_, input, *ops_, [&](const Tensor& logits) {
-    if (!plan.draws.empty()) {
-      BAIZE_CHECK(plan.draws.size() == plan.out_rows.size());
-      result.drawn.resize(plan.draws.size());
-      ops_->sample({plan.draws, result.drawn}, logits);
-    } else if (logits.present()) {
-      result.logits.resize(static_cast<size_t>(logits.shape.elements()));
-      backend_.download(result.logits.data(), logits.data, logits.bytes());
-    }
-  });
+  const Tensor logits(logits_.data(), DType::kF32, {input.out_count, model_->spec.dims.vocab}, logits_.place());
+  forward(*model_, input, *ops_, {logits});
+  if (!plan.draws.empty()) {
+    BAIZE_CHECK(plan.draws.size() == plan.out_rows.size());
+    result.drawn.resize(plan.draws.size());
+    ops_->sample({plan.draws, result.drawn}, logits);
+  } else if (input.out_count > 0) {
+    result.logits.resize(static_cast<size_t>(logits.shape.elements()));
+    backend_.download(result.logits.data(), logits.data, logits.bytes());
+  }
   return result;
 }
 

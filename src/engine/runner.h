@@ -33,7 +33,8 @@ class Runner {
     int64_t cache = 0;   // bytes of `pages` cache pages
     int64_t arena = 0;   // temporary memory of the largest step
     int64_t inputs = 0;  // the step's arrays
-    int64_t total() const { return cache + arena + inputs; }
+    int64_t logits = 0;
+    int64_t total() const { return cache + arena + inputs + logits; }
   };
   static Memory memory(const Model& model, Backend& backend, Compute compute, const StepLimits& limits, int64_t pages);
 
@@ -53,7 +54,7 @@ class Runner {
   std::shared_ptr<const Model> model_;
   Backend& backend_;
   CacheLayout layout_;
-  Buffer cache_;
+  Buffer cache_, logits_;
   std::unique_ptr<Inputs> inputs_;
   std::unique_ptr<Ops> ops_;
 };

@@ -6,12 +6,20 @@
 
 #include <array>
 #include <cstdint>
+#include <span>
 
 #include "tensor/tensor.h"
 
 namespace baize {
 
 inline constexpr int kMaxCacheGroups = 4;
+
+/// One layer's keys and values in the paged cache. Pages of the pool lie a page stride apart; the views are strided.
+struct KvView {
+  Tensor k;       // [pages, block, kv_heads, head_dim]
+  Tensor v;       // [pages, block, kv_heads, head_dim]
+  int group = 0;  // whose block table finds the pages
+};
 
 struct StepInput {
   // Extents, known when the step is launched or recorded.
@@ -28,16 +36,11 @@ struct StepInput {
   Tensor kv_len;    // i32 [seqs]      tokens in the cache once this step's rows are stored
   Tensor out_rows;  // i32 [out_count]
 
+  std::span<const KvView> kv;  // one a state of the model (model/state.h), in its order
+
   // Page of each logical block of each sequence, one table a cache group: token t of a sequence lies in page
   // table[seq][t / block] at t % block. Blocks that slid out of a window hold -1 and are never read.
   std::array<Tensor, kMaxCacheGroups> block_tables;  // i32 [seqs, max_blocks]
-};
-
-/// One layer's keys and values in the paged cache. Pages of the pool lie page stride apart; the views are strided.
-struct KvView {
-  Tensor k;       // [pages, block, kv_heads, head_dim]
-  Tensor v;       // [pages, block, kv_heads, v_dim]
-  int group = 0;  // whose block table finds the pages
 };
 
 }  // namespace baize

@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <initializer_list>
+#include <span>
 #include <string>
 
 #include "base/check.h"
@@ -25,7 +26,8 @@ class Shape {
  public:
   static constexpr int kMaxRank = 4;
   constexpr Shape() = default;
-  constexpr Shape(std::initializer_list<int64_t> dims) {
+  constexpr Shape(std::initializer_list<int64_t> dims) : Shape(std::span(dims.begin(), dims.size())) {}
+  constexpr explicit Shape(std::span<const int64_t> dims) {
     BAIZE_CHECK(dims.size() <= kMaxRank);
     for (const int64_t d : dims) dims_[static_cast<size_t>(rank_++)] = d;
   }

@@ -1,0 +1,53 @@
+// Families: each is one file in families/ that turns Meta into a ModelSpec and registers the architecture names it
+// serves. The registry is filled before main and read-only afterwards.
+#pragma once
+
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/meta.h"
+#include "model/spec.h"
+
+namespace baize {
+
+struct Family {
+  const char* name;
+  std::vector<std::string> hf_architectures;    // config.json "architectures"
+  std::vector<std::string> gguf_architectures;  // "general.architecture"
+  ModelSpec (*spec)(const Meta&);
+};
+
+std::span<const Family> families();
+
+/// The family that serves the checkpoint's architecture.
+/// Throws Error(kUnsupported) naming the architecture and the closest known ones.
+const Family& find_family(const Meta& meta);
+
+/// Metadata to checked spec. `context` > 0 overrides the context length (longrope chooses its factors by it).
+ModelSpec make_spec(const Checkpoint& checkpoint, int64_t context = 0);
+
+/// Registers a family; see FAMILY.
+struct FamilyRegistration {
+  explicit FamilyRegistration(Family family);
+};
+
+#define BAIZE_BRACES(...) {__VA_ARGS__}
+/// FAMILY(qwen3, (HF names), (GGUF names)) with `static ModelSpec qwen3(const Meta&)` defined above it.
+#define FAMILY(name, hf, gguf) \
+  static const FamilyRegistration registration_##name({#name, BAIZE_BRACES hf, BAIZE_BRACES gguf, name})
+
+// Shared starting points, adjusted by the family files.
+
+/// Pre-norm decoder of rotary attention and gated FFN, as Llama defined it.
+ModelSpec llama_like(const Meta& meta);
+
+/// The attention or dense FFN of a layer. The layer must have one.
+AttnSpec& attn(LayerSpec& layer);
+DenseFfn& ffn(LayerSpec& layer);
+
+/// Changes every norm of the spec, q/k norms and absent ones included.
+void for_each_norm(ModelSpec& spec, const std::function<void(NormSpec&)>& change);
+
+}  // namespace baize

@@ -1,0 +1,39 @@
+// StateNeed: all the engine learns of a model's cached state. Each attention block has one state; equal needs form a
+// cache group, whose states share pages and a block table. kv_view turns a piece of page memory back into the typed
+// view that the ops read. Plain data; any thread.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/spec.h"
+#include "ops/ops.h"
+
+namespace baize {
+
+struct StateNeed {
+  enum class Kind : uint8_t { kPerToken, kWindow };
+  Kind kind = Kind::kPerToken;
+  int64_t bytes = 0;   // a token
+  int64_t window = 0;  // kWindow: tokens that may still be read, the newest included
+  friend bool operator==(const StateNeed&, const StateNeed&) = default;
+};
+
+/// One need a state, in layer order.
+std::vector<StateNeed> state_needs(const ModelSpec& spec, const Precision& precision);
+
+/// Where one state lives: `bytes * block` bytes in each of `pages` pages, the first at `base`.
+struct StatePlace {
+  void* base = nullptr;
+  Place place;
+  int64_t pages = 0;
+  int64_t page_stride = 0;  // bytes from one page to the next
+  int64_t block = 0;        // tokens a page
+  int group = 0;
+};
+
+/// Views of every state, in the order of state_needs. In a page, a state holds all keys, then all values, each
+/// head-major: [kv_heads][block][head_dim].
+std::vector<KvView> kv_views(const ModelSpec& spec, const Precision& precision, std::span<const StatePlace> places);
+
+}  // namespace baize

@@ -36,11 +36,23 @@ std::vector<std::string> read_architectures(const Checkpoint& checkpoint) {
 
 Meta::Meta(const Checkpoint& checkpoint, int64_t context)
     : checkpoint_(checkpoint),
-      root_(&checkpoint.metadata()),
+      root_(checkpoint.metadata()),
       context_(context),
       architectures_(read_architectures(checkpoint)) {
   // Checkpoints with vision or audio towers keep the decoder's configuration one level down.
-  if (const auto it = root_->find("text_config"); !gguf() && it != root_->end() && it->is_object()) root_ = &*it;
+  if (const auto it = root_.find("text_config"); !gguf() && it != root_.end() && it->is_object()) {
+    const Json inner = *it;
+    root_ = inner;
+  }
+}
+
+Meta Meta::with_defaults(const Json& values) const {
+  Meta filled(*this);
+  if (gguf()) return filled;
+  for (const auto& [key, value] : values.items()) {
+    if (!has(key)) filled.root_[key] = value;
+  }
+  return filled;
 }
 
 std::string Meta::spelled(std::string_view key) const {
@@ -49,8 +61,8 @@ std::string Meta::spelled(std::string_view key) const {
 
 const Json* Meta::find(std::string_view key) const {
   if (gguf() && gguf_key(key).empty()) return nullptr;
-  const auto it = root_->find(spelled(key));
-  return it == root_->end() || it->is_null() ? nullptr : &*it;
+  const auto it = root_.find(spelled(key));
+  return it == root_.end() || it->is_null() ? nullptr : &*it;
 }
 
 void Meta::wrong(std::string_view key, std::string_view expected) const {

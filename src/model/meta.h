@@ -24,6 +24,9 @@ class Meta {
   const std::vector<std::string>& architectures() const { return architectures_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
+  /// The same metadata where keys that a Hugging Face config leaves out (its config class knows them) are filled in.
+  Meta with_defaults(const Json& values) const;
+
   bool has(std::string_view key) const;  // present and not null
   int64_t integer(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t otherwise) const;
@@ -51,7 +54,7 @@ class Meta {
   RopeSpec rope_gguf(int64_t head_dim, std::string_view layer_type) const;
 
   const Checkpoint& checkpoint_;
-  const Json* root_;  // config.json, its text_config, or the GGUF key-values
+  Json root_;  // config.json, its text_config, or the GGUF key-values
   int64_t context_ = 0;
   std::vector<std::string> architectures_;
 };

@@ -239,7 +239,7 @@ RopeSpec Meta::rope_gguf(int64_t head_dim, std::string_view layer_type) const {
     if (tensor == nullptr) return values;
     values.resize(static_cast<size_t>(tensor->shape.elements()));
     dequantize_row(tensor->format, tensor->bytes.data(), tensor->shape.elements(), values.data());
-    RopeConfig(*root_, checkpoint_.path()).check_factors(values, name, spec.rot_dim / 2);
+    RopeConfig(root_, checkpoint_.path()).check_factors(values, name, spec.rot_dim / 2);
     return values;
   };
   spec.factors = factors(context() > original ? "rope_factors_long.weight" : "rope_factors_short.weight");

@@ -51,7 +51,14 @@ static ModelSpec gemma2(const Meta& meta) {
 }
 FAMILY(gemma2, ("Gemma2ForCausalLM"), ("gemma2"));
 
-static ModelSpec gemma3(const Meta& meta) {
+static ModelSpec gemma3(const Meta& file) {
+  const Meta meta = file.with_defaults({{"vocab_size", 262208},
+                                        {"num_attention_heads", 8},
+                                        {"num_key_value_heads", 4},
+                                        {"head_dim", 256},
+                                        {"max_position_embeddings", 131072},
+                                        {"rope_theta", 1e6},
+                                        {"rope_local_base_freq", 1e4}});
   ModelSpec spec = gemma2(meta);
   alternate_windows(meta, spec, meta.integer("sliding_window_pattern", meta.integer("_sliding_window_pattern", 6)));
   for (LayerSpec& layer : spec.layers) {
@@ -61,6 +68,6 @@ static ModelSpec gemma3(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(gemma3, ("Gemma3ForCausalLM"), ("gemma3"));
+FAMILY(gemma3, ("Gemma3ForCausalLM", "Gemma3ForConditionalGeneration"), ("gemma3"));
 
 }  // namespace baize

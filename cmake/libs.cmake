@@ -14,6 +14,7 @@ target_link_libraries(baize_libs PUBLIC Threads::Threads)
 if(NOT BAIZE_KERNELS_ONLY)
   find_package(CLI11 REQUIRED)
   find_package(CURL REQUIRED)
+  find_package(OpenSSL REQUIRED COMPONENTS Crypto)
   find_path(BAIZE_EDIT_INCLUDE histedit.h REQUIRED)
   find_library(BAIZE_EDIT_LIBRARY edit REQUIRED)
   add_library(baize_edit INTERFACE)  # line editing of the terminal chat

@@ -31,7 +31,7 @@ need_headers() {
   if lines=$(printf '%s' "$program" | c++ -std=c++20 -E -P -x c++ - 2>/dev/null); then
     while read -r _ package; do [[ -z ${package:-} ]] || missing+=("$package"); done <<<"$lines"
   else
-    missing+=(g++ nlohmann-json3-dev libspdlog-dev libcli11-dev libcurl4-openssl-dev libedit-dev libgmock-dev)
+    missing+=(g++ nlohmann-json3-dev libspdlog-dev libcli11-dev libcurl4-openssl-dev libssl-dev libedit-dev libgmock-dev)
   fi
 }
 
@@ -97,16 +97,6 @@ fetch_tokenizers() {
   done
 }
 
-# The golden cases of tests/data/hf.tar.xz, unpacked into tests/.data/hf.
-unpack_goldens() {
-  local archive=tests/data/hf.tar.xz
-  [[ -f $archive && ! tests/.data/hf -nt $archive ]] || return 0
-  say "unpacking $archive"
-  mkdir -p tests/.data
-  tar xJf $archive -C tests/.data
-  touch tests/.data/hf
-}
-
 build_part() {
   need_command c++ g++
   need_command cc gcc
@@ -115,7 +105,7 @@ build_part() {
   need_command make make
   need_command python3 python3
   need_headers nlohmann/json.hpp nlohmann-json3-dev spdlog/spdlog.h libspdlog-dev fmt/format.h libfmt-dev \
-    CLI/CLI.hpp libcli11-dev curl/curl.h libcurl4-openssl-dev histedit.h libedit-dev
+    CLI/CLI.hpp libcli11-dev curl/curl.h libcurl4-openssl-dev openssl/evp.h libssl-dev histedit.h libedit-dev
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
   python3 -c 'import sys; from importlib.util import find_spec; sys.exit(find_spec("pip") is None)' 2>/dev/null ||
     missing+=(python3-pip)
@@ -131,7 +121,7 @@ test_part() {
   need_command qemu-aarch64 qemu-user
   need_command aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
   need_file /usr/src/googletest/googletest/CMakeLists.txt googletest
-  need_command xz xz-utils
+  need_command xz xz-utils  # the golden cases
   need_command git git
   need_command npm npm
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
@@ -148,7 +138,6 @@ install_packages
 if [[ $PART = test ]]; then
   venv .venv tests/requirements.txt
   fetch_tokenizers
-  unpack_goldens
 elif [[ $PART = cuda ]]; then
   # Without dependencies: FlashInfer is used as headers only, and the pins are complete for nvcc and cuBLASLt.
   command -v nvcc >/dev/null || venv .cuda tools/cuda-requirements.txt --no-deps

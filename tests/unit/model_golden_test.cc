@@ -68,27 +68,27 @@ double nmse(std::span<const float> got, std::span<const float> want) {
 }
 
 // How a case is run: on which backend, in which arithmetic, and how near the reference it must come.
-struct Setup {
+struct Mode {
   const char* name;
   std::unique_ptr<Backend> (*backend)();
   Compute compute;
   double max_nmse;
 };
 
-const Setup kSetups[] = {
+const Mode kModes[] = {
     {"Ref", make_ref_backend, Compute::kExact, 1e-6},
     {"Cpu", [] { return make_cpu_backend(2); }, Compute::kExact, 1e-6},
     {"CpuAuto", [] { return make_cpu_backend(2); }, Compute::kAuto, 1e-3},
 };
 
-class GoldenTest : public testing::TestWithParam<std::tuple<Setup, const char*>> {
+class GoldenTest : public testing::TestWithParam<std::tuple<Mode, const char*>> {
  protected:
-  Setup setup_ = std::get<0>(GetParam());
-  double max_nmse_ = setup_.max_nmse;
+  Mode mode_ = std::get<0>(GetParam());
+  double max_nmse_ = mode_.max_nmse;
   std::string folder_ = std::string(BAIZE_GOLDENS_DIR) + "/" + std::get<1>(GetParam());
   Golden golden_ = load(folder_);
-  std::unique_ptr<Backend> backend_ = setup_.backend();
-  Harness harness_{folder_, *backend_, setup_.compute, 128};
+  std::unique_ptr<Backend> backend_ = mode_.backend();
+  Harness harness_{folder_, *backend_, mode_.compute, 128};
 
   // Logits of the last 8 positions of the long prompt, fed in chunks.
   std::vector<float> long_logits(std::span<const int> chunks) {
@@ -122,8 +122,8 @@ TEST_P(GoldenTest, LogitsInChunks) {
 }
 
 TEST_P(GoldenTest, GreedyContinuation) {
-  if (setup_.compute != Compute::kExact) return;  // near ties may fall the other way
-  if (!golden_.consistent) return;                // the reference's own cache disagrees with its full pass
+  if (mode_.compute != Compute::kExact) return;  // near ties may fall the other way
+  if (!golden_.consistent) return;               // the reference's own cache disagrees with its full pass
   const size_t vocab = golden_.logits.size() / golden_.input_ids.size();
   std::vector<float> logits = harness_.feed(golden_.input_ids);
   std::vector<Token> generated;
@@ -135,13 +135,13 @@ TEST_P(GoldenTest, GreedyContinuation) {
   EXPECT_EQ(generated, golden_.generated);
 }
 
-std::string case_name(const testing::TestParamInfo<std::tuple<Setup, const char*>>& param) {
+std::string case_name(const testing::TestParamInfo<std::tuple<Mode, const char*>>& param) {
   std::string name = std::string(std::get<0>(param.param).name) + "_" + std::get<1>(param.param);
   std::replace(name.begin(), name.end(), '+', '_');
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GoldenTest, testing::Combine(testing::ValuesIn(kSetups), testing::ValuesIn(kCases)),
+INSTANTIATE_TEST_SUITE_P(Families, GoldenTest, testing::Combine(testing::ValuesIn(kModes), testing::ValuesIn(kCases)),
                          case_name);
 
 }  // namespace

@@ -3,8 +3,9 @@
 #include "backend/ref/ref_backend.h"
 #include "base/check.h"
 #include "base/error.h"
+#include "store/store.h"
 
-namespace baize {
+namespace baize::apps {
 
 Compute compute_of(const EngineConfig& config) { return config.compute == "f32" ? Compute::kExact : Compute::kAuto; }
 
@@ -13,7 +14,9 @@ std::unique_ptr<Backend> make_backend(const EngineConfig& config) {
   return make_ref_backend();
 }
 
-std::shared_ptr<const Checkpoint> open_model(const std::string& model) { return open_checkpoint(model); }
+std::shared_ptr<const Checkpoint> open_model(const std::string& model) {
+  return open_checkpoint(store::find_model(store::Store(store::Store::default_root()), model));
+}
 
 LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, const EngineConfig& config) {
   LoadedModel loaded;
@@ -26,7 +29,7 @@ LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, cons
 }
 
 std::unique_ptr<Engine> LoadedModel::make_engine() const {
-  return std::make_unique<Engine>(model, *backend, compute, memory.context);
+  return std::make_unique<Engine>(model, *backend, compute, EngineLimits{.context = memory.context});
 }
 
-}  // namespace baize
+}  // namespace baize::apps

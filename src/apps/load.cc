@@ -1,5 +1,6 @@
 #include "apps/load.h"
 
+#include "backend/cpu/cpu_backend.h"
 #include "backend/ref/ref_backend.h"
 #include "base/check.h"
 #include "base/error.h"
@@ -11,7 +12,10 @@ Compute compute_of(const EngineConfig& config) { return config.compute == "f32" 
 
 std::unique_ptr<Backend> make_backend(const EngineConfig& config) {
   if (config.backend == "ref") return make_ref_backend();
-  return make_ref_backend();
+  if (config.backend == "cuda") {
+    fail(ErrorKind::kUnsupported, "this build of baize has no CUDA backend: use --backend cpu or auto");
+  }
+  return make_cpu_backend(static_cast<int>(config.threads));
 }
 
 std::shared_ptr<const Checkpoint> open_model(const std::string& model) {

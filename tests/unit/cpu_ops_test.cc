@@ -213,6 +213,39 @@ TEST_P(CpuOps, AttentionMatches) {
   }
 }
 
+// A prompt in pieces, through the cache, gives the rows of the whole. Pieces of many rows give the same bits: a row's
+// result does not depend on the rows around it.
+TEST_P(CpuOps, AttentionInChunksEqualsOnePass) {
+  constexpr int64_t kRows = 200;
+  const AttnShape shape{6, 2, 64};
+  for (const int64_t window : {0, 70}) {
+    const HostTensor q = random_tensor({kRows, shape.heads, shape.head_dim}, 9, 2);
+    const auto run = [&](int64_t begin, int64_t rows) {
+      PagedStep step({{begin, rows}}, shape, 16, 0, DType::kF16);
+      step.fill_cache(8);  // the same keys and values for the same token
+      HostTensor out(DType::kF32, {rows, shape.heads, shape.head_dim});
+      const AttnArgs args{shape, 0.125f, 0, window};
+      run_step(*cpu_, step.input, [&](Ops& ops) { ops.attention(args, q.view().rows(begin, rows), step.kv, out); });
+      return std::vector<float>(out.values().begin(), out.values().end());
+    };
+    const std::vector<float> whole = run(0, kRows);
+    const auto same_rows = [&](int64_t begin, int64_t rows) {
+      const int64_t width = shape.heads * shape.head_dim;
+      return std::span(whole).subspan(static_cast<size_t>(begin * width), static_cast<size_t>(rows * width));
+    };
+    int64_t begin = 0;
+    for (const int64_t rows : {70, 1, 30, 2, 50, 6, 41}) {
+      const std::vector<float> piece = run(begin, rows);
+      EXPECT_LT(nmse(piece, same_rows(begin, rows)), 1e-12) << rows << " rows at " << begin;
+      if (rows >= 30) {
+        EXPECT_EQ(std::memcmp(piece.data(), same_rows(begin, rows).data(), piece.size() * sizeof(float)), 0);
+      }
+      begin += rows;
+    }
+    ASSERT_EQ(begin, kRows);
+  }
+}
+
 // Bitwise: the cut of the work may depend on the threads, the arithmetic may not.
 TEST(CpuThreads, AttentionDoesNotDependOnTheirNumber) {
   for (const cpu::Isa isa : cpu::usable_isas()) {

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <algorithm>
-#include <cstring>
 #include <memory>
 #include <random>
 #include <span>
@@ -47,8 +46,12 @@ class Harness {
     input.rows = input.out_count = rows;
     input.seqs = 1;
     input.max_kv_len = length_ + rows;
-    const auto i32 = [](std::vector<int32_t>& v) {
-      return Tensor(v.data(), DType::kI32, {static_cast<int64_t>(v.size())});
+    std::vector<Buffer> uploads;
+    const auto i32 = [&](const std::vector<int32_t>& v) {
+      const auto count = static_cast<int64_t>(v.size());
+      uploads.push_back(backend_.allocate(count * 4));
+      backend_.upload(uploads.back().data(), v.data(), count * 4);
+      return Tensor(uploads.back().data(), DType::kI32, {count}, backend_.place());
     };
     input.ids = i32(tokens);
     input.positions = i32(positions);
@@ -65,14 +68,19 @@ class Harness {
     forward(*model_, input, *dry, {logits(rows, nullptr)});
     const auto ops = backend_.make_ops(compute_, Arena(backend_.allocate(dry->cost().arena_bytes)));
     std::vector<float> result(static_cast<size_t>(rows * model_->spec.dims.vocab), 1e30f);
-    forward(*model_, input, *ops, {logits(rows, result.data())});
+    const auto bytes = static_cast<int64_t>(result.size() * sizeof(float));
+    const Buffer memory = backend_.allocate(bytes);
+    backend_.upload(memory.data(), result.data(), bytes);
+    forward(*model_, input, *ops, {logits(rows, memory.data())});
+    backend_.download(result.data(), memory.data(), bytes);
     length_ += rows;
     return result;
   }
 
   void reset() {
     length_ = 0;
-    std::memset(pool_.data(), 0xff, static_cast<size_t>(pool_.bytes()));  // NaN: what is not written must not be read
+    const std::vector<uint8_t> nan(static_cast<size_t>(pool_.bytes()), 0xff);  // what is not written must not be read
+    backend_.upload(pool_.data(), nan.data(), pool_.bytes());
   }
 
  private:
@@ -97,6 +105,7 @@ class Harness {
     pool_ = backend_.allocate(page * pages);
     for (StatePlace& place : places) {
       place.base = static_cast<char*>(pool_.data()) + place.page_stride;
+      place.place = backend_.place();
       place.page_stride = page;
       place.pages = pages;
       place.block = kBlock;
@@ -119,7 +128,9 @@ class Harness {
     return table;
   }
 
-  Tensor logits(int64_t rows, float* data) const { return Tensor(data, DType::kF32, {rows, model_->spec.dims.vocab}); }
+  Tensor logits(int64_t rows, void* data) const {
+    return Tensor(data, DType::kF32, {rows, model_->spec.dims.vocab}, backend_.place());
+  }
 
   Backend& backend_;
   Compute compute_;

@@ -33,6 +33,7 @@ bool likelier(const Candidate& a, const Candidate& b) {
 // Bias, then the penalties, on the few tokens they concern.
 void adjust(const SampleRow& row, float* logits, int64_t vocab) {
   for (const LogitBias& bias : row.bias) {
+    if (mutated("sample.bias")) break;
     BAIZE_CHECK(bias.token >= 0 && bias.token < vocab);
     logits[bias.token] += bias.bias;
   }
@@ -44,8 +45,11 @@ void adjust(const SampleRow& row, float* logits, int64_t vocab) {
     while (end < seen.size() && seen[end] == seen[begin]) ++end;
     if (seen[begin] < 0 || seen[begin] >= vocab) continue;
     float& logit = logits[seen[begin]];
-    logit = logit > 0 ? logit / p.repetition_penalty : logit * p.repetition_penalty;
-    logit -= p.frequency_penalty * static_cast<float>(end - begin) + p.presence_penalty;
+    if (!mutated("sample.repetition")) {
+      logit = logit > 0 ? logit / p.repetition_penalty : logit * p.repetition_penalty;
+    }
+    if (!mutated("sample.frequency")) logit -= p.frequency_penalty * static_cast<float>(end - begin);
+    if (!mutated("sample.presence")) logit -= p.presence_penalty;
   }
 }
 

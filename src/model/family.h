@@ -2,6 +2,7 @@
 // serves. The registry is filled before main and read-only afterwards.
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <vector>
@@ -45,5 +46,8 @@ ModelSpec llama_like(const Meta& meta);
 /// The attention or dense FFN of a layer. The layer must have one.
 AttnSpec& attn(LayerSpec& layer);
 DenseFfn& ffn(LayerSpec& layer);
+
+/// Changes every norm of the spec, q/k norms and absent ones included.
+void for_each_norm(ModelSpec& spec, const std::function<void(NormSpec&)>& change);
 
 }  // namespace baize

@@ -24,6 +24,9 @@ class Meta {
   const std::vector<std::string>& architectures() const { return architectures_; }
   const Checkpoint& checkpoint() const { return checkpoint_; }
 
+  /// The same metadata where keys that a Hugging Face config leaves out (its config class knows them) are filled in.
+  Meta with_defaults(const Json& values) const;
+
   bool has(std::string_view key) const;  // present and not null
   int64_t integer(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t otherwise) const;
@@ -33,6 +36,7 @@ class Meta {
   std::string text(std::string_view key, const std::string& otherwise) const;
 
   int64_t layers() const;
+  int64_t vocab() const;    // vocab_size; for GGUF, the rows of the embedding table
   int64_t context() const;  // configured, else max_position_embeddings
   /// layer_types[layer] ("full_attention", "sliding_attention"), or `otherwise` when the file has no such list.
   std::string layer_type(int64_t layer, const std::string& otherwise) const;
@@ -47,10 +51,10 @@ class Meta {
   std::string spelled(std::string_view key) const;
   [[noreturn]] void wrong(std::string_view key, std::string_view expected) const;
   RopeSpec rope_hf(int64_t head_dim, std::string_view layer_type) const;
-  RopeSpec rope_gguf(int64_t head_dim) const;
+  RopeSpec rope_gguf(int64_t head_dim, std::string_view layer_type) const;
 
   const Checkpoint& checkpoint_;
-  const Json* root_;  // config.json, its text_config, or the GGUF key-values
+  Json root_;  // config.json, its text_config, or the GGUF key-values
   int64_t context_ = 0;
   std::vector<std::string> architectures_;
 };

@@ -48,11 +48,16 @@ struct BoundSublayer {
 /// One bound weight, for `inspect` and the memory plan.
 struct WeightInfo {
   std::string name;    // canonical: "layers.3.attn.q"
-  std::string source;  // as the checkpoint spells it; rows [begin, end) of it when it is a part of a fused one
+  std::string source;  // as the checkpoint spells it
   LinearShape shape;
   const Pack* pack = nullptr;  // null: the stored layout, in place
   std::array<const LinearKernel*, kMRanges> kernels{};
   int64_t resident_bytes = 0;
+};
+
+struct BindOptions {
+  Compute compute = Compute::kAuto;
+  bool dry = false;  // choose and count everything, but read, pack and allocate no weights: `inspect`, memory plans
 };
 
 struct Model {
@@ -64,6 +69,7 @@ struct Model {
   Linear head;
 
   std::vector<WeightInfo> weights;
+  int64_t resident_bytes = 0;                    // of all weights, norms and biases too
   std::shared_ptr<const Checkpoint> checkpoint;  // keeps mapped weights alive
   std::vector<Buffer> buffers;                   // packed, folded and uploaded weights
 };
@@ -72,7 +78,7 @@ struct Model {
 /// Throws Error(kCorrupt) when tensors are missing or contradict the spec, Error(kUnsupported) for formats without a
 /// kernel.
 std::unique_ptr<const Model> bind(std::shared_ptr<const Checkpoint> checkpoint, const ModelSpec& spec, Backend& backend,
-                                  Compute compute);
+                                  const BindOptions& options);
 
 struct StepOutput {
   Tensor logits;  // f32 [out_count, vocab]

@@ -15,6 +15,7 @@ void Ops::begin_step(const StepInput& input) {
 
 void Ops::end_step() {
   BAIZE_CHECK(input_ != nullptr);
+  do_end_step();
   input_ = nullptr;
   arena_.release(0);
   if (dry()) cost_.arena_bytes = std::max(cost_.arena_bytes, arena_.peak());

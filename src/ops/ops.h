@@ -141,6 +141,7 @@ class Ops {
 
   // Hooks: called in dry steps too, where they only make the temps they need and return.
   virtual void do_begin_step() {}
+  virtual void do_end_step() {}  // a backend that records a step runs it here, if not before
   virtual void do_embed(const Embed& table, const Tensor& out) = 0;
   virtual void do_linear(std::span<const LinearCall> calls, void* workspace) = 0;  // calls of one kernel, sharing x
   virtual void do_norm(const Tensor& x, const Norm& norm, const Tensor& out) = 0;

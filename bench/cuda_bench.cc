@@ -1,0 +1,340 @@
+// Speed of the CUDA backend on models of real shapes with random weights, through the one forward:
+//   cuda_bench [1b|8b|8b-q4km ...] [--decode B,...] [--prefill N,...] [--tokens N]
+// Decode: batch B, prompts of 512, tokens/s = B * N / (T(N + 1 new tokens) - T(1 new token)), greedy, best of 2, host
+// work included. Prefill: one prompt of N. Floors: bytes of weights and cache over 4.27 TB/s; 720 TFLOP/s.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "backend/cuda/cuda_backend.h"
+#include "cuda/cuda_cases.h"
+#include "model/model.h"
+#include "base/text.h"
+#include "model/state.h"
+
+namespace baize {
+namespace {
+
+constexpr double kBandwidth = 4.27e12, kFlops = 720e12;
+constexpr int64_t kBlock = 16;
+
+struct Config {
+  const char* name;
+  int64_t hidden, layers, heads, kv_heads, head_dim, ff, vocab;
+  float theta;
+  bool tied;
+  bool q4km;  // llama.cpp's mix: Q4_K, with Q6_K for half of the v and down matrices and the head
+};
+// Shapes: Llama 3.2 1B and Llama 3.1 8B.
+constexpr Config kConfigs[] = {
+    {"1b", 2048, 16, 32, 8, 64, 8192, 128256, 500000, true, false},
+    {"8b", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, false},
+    {"8b-q4km", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, true},
+};
+
+class Bench {
+ public:
+  Bench(Backend& backend, const Config& config) : backend_(backend), config_(config) { make_model(); }
+
+  void decode(int64_t batch, int64_t tokens);
+  void prefill(int64_t length);
+  int64_t weight_bytes() const { return weight_bytes_; }
+
+ private:
+  QuantFormat format(bool better, int64_t layer) const {
+    if (!config_.q4km) return QuantFormat::plain(DType::kBF16);
+    const bool more = better && (layer < config_.layers / 8 || layer >= 7 * config_.layers / 8 ||
+                                 (layer - config_.layers / 8) % 3 == 2);
+    return QuantFormat::gguf(more ? GgufType::kQ6_K : GgufType::kQ4_K);
+  }
+  void* hold(int64_t bytes) {
+    buffers_.push_back(backend_.allocate(bytes));
+    return buffers_.back().data();
+  }
+  // Linears of one input side by side in memory, as a loader would put them.
+  void fill(std::span<Linear> parts, std::span<const LinearShape> shapes);
+  Norm norm(int64_t dim) {
+    const std::vector<float> ones(static_cast<size_t>(dim), 1.0f);
+    void* at = hold(dim * 4);
+    backend_.upload(at, ones.data(), dim * 4);
+    return {Tensor(at, DType::kF32, {dim}, backend_.place()), 1e-5f};
+  }
+  void make_model();
+  void make_cache(int64_t batch, int64_t max_tokens);
+  // One step over `rows` rows of every sequence, the first at position `at`; returns the tokens chosen.
+  void step(int64_t batch, int64_t rows, int64_t at);
+  double seconds_for(int64_t batch, int64_t prompt, int64_t new_tokens);
+
+  Backend& backend_;
+  Config config_;
+  Model model_;
+  std::vector<Buffer> buffers_;
+  int64_t weight_bytes_ = 0, linear_params_ = 0;
+
+  Buffer pool_, arrays_, arena_logits_;
+  std::vector<KvView> views_;
+  int64_t blocks_ = 0;
+  std::unique_ptr<Ops> ops_;
+  std::vector<int32_t> host_;
+  std::vector<Token> chosen_;
+};
+
+void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes) {
+  int64_t total = 0;
+  std::vector<const Pack*> packs;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    parts[i].shape = shapes[i];
+    packs.push_back(choose_kernels(backend_.linear_kernels(), Compute::kAuto, parts[i]));
+    total += packs[i] != nullptr ? packs[i]->bytes(shapes[i]) : shapes[i].n * shapes[i].format.row_bytes(shapes[i].k);
+    linear_params_ += shapes[i].n * shapes[i].k;
+    weight_bytes_ += shapes[i].n * shapes[i].format.row_bytes(shapes[i].k);
+  }
+  auto* at = static_cast<char*>(hold(total));
+  for (size_t i = 0; i < parts.size(); ++i) {
+    const LinearShape& s = shapes[i];
+    const int64_t rows = std::min<int64_t>(s.n, 256);
+    std::vector<std::byte> bytes = test::random_weights(s.format, rows, s.k);
+    if (s.format.scheme == Scheme::kPlain) {  // about 1 / sqrt(k), so that activations keep their size
+      for (size_t j = 0; j < bytes.size(); j += 2) {
+        uint16_t v;
+        std::memcpy(&v, &bytes[j], 2);
+        v = f32_to_bf16(bf16_to_f32(v) / std::sqrt(static_cast<float>(s.k)));
+        std::memcpy(&bytes[j], &v, 2);
+      }
+    }
+    if (packs[i] != nullptr) {
+      std::vector<std::byte> packed(static_cast<size_t>(packs[i]->bytes({s.format, rows, s.k})));
+      packs[i]->repack({s.format, rows, s.k}, bytes.data(), packed.data(), 0, rows);
+      bytes = std::move(packed);
+    }
+    const int64_t row_bytes = static_cast<int64_t>(bytes.size()) / rows;
+    parts[i].w = Tensor(at, DType::kU8, {s.n * row_bytes}, backend_.place());
+    for (int64_t row = 0; row < s.n; row += rows) {
+      backend_.upload(at + row * row_bytes, bytes.data(), std::min(rows, s.n - row) * row_bytes);
+    }
+    at += s.n * row_bytes;
+  }
+}
+
+void Bench::make_model() {
+  const Config& c = config_;
+  model_.precision = backend_.precision(Compute::kAuto);
+  model_.spec.dims = {c.hidden, c.vocab, 131072};
+  const int64_t q = c.heads * c.head_dim, kv = c.kv_heads * c.head_dim;
+  std::vector<float> frequencies(static_cast<size_t>(c.head_dim / 2));
+  for (size_t i = 0; i < frequencies.size(); ++i) {
+    frequencies[i] = std::pow(c.theta, -2.0f * static_cast<float>(i) / static_cast<float>(c.head_dim));
+  }
+  void* inv_freq = hold(c.head_dim * 2);
+  backend_.upload(inv_freq, frequencies.data(), c.head_dim * 2);
+  for (int64_t l = 0; l < c.layers; ++l) {
+    AttnSpec attn_spec;
+    attn_spec.heads = c.heads;
+    attn_spec.kv_heads = c.kv_heads;
+    attn_spec.head_dim = c.head_dim;
+    model_.spec.layers.push_back({{Sublayer{{}, attn_spec, {}}, Sublayer{{}, DenseFfn{c.ff, Activation::kSilu}, {}}}});
+    BoundSublayer attn, ffn;
+    AttnBlock a;
+    a.args = {{c.heads, c.kv_heads, c.head_dim}, 1.0f / std::sqrt(static_cast<float>(c.head_dim)), 0, 0};
+    a.qkv_args.shape = a.args.shape;
+    a.qkv_args.rope.inv_freq = Tensor(inv_freq, DType::kF32, {c.head_dim / 2}, backend_.place());
+    a.state = static_cast<size_t>(l);
+    a.qkv.count = 3;
+    const LinearShape qkv_shapes[] = {{format(false, l), q, c.hidden}, {format(false, l), kv, c.hidden},
+                                      {format(true, l), kv, c.hidden}};
+    fill(a.qkv.part, qkv_shapes);
+    const LinearShape o_shape[] = {{format(false, l), c.hidden, q}};
+    fill({&a.o, 1}, o_shape);
+    FfnBlock f;
+    f.ff = c.ff;
+    f.gate_up.count = 2;
+    const LinearShape up_shapes[] = {{format(false, l), c.ff, c.hidden}, {format(false, l), c.ff, c.hidden}};
+    fill(std::span(f.gate_up.part).first(2), up_shapes);
+    const LinearShape down_shape[] = {{format(true, l), c.hidden, c.ff}};
+    fill({&f.down, 1}, down_shape);
+    attn.pre = norm(c.hidden);
+    attn.block = a;
+    ffn.pre = norm(c.hidden);
+    ffn.block = f;
+    model_.layers.push_back({attn, ffn});
+  }
+  model_.final_norm = norm(c.hidden);
+  const LinearShape head_shape[] = {
+      {c.q4km ? QuantFormat::gguf(GgufType::kQ6_K) : QuantFormat::plain(DType::kBF16), c.vocab, c.hidden}};
+  fill({&model_.head, 1}, head_shape);
+  model_.embed.shape = {QuantFormat::plain(DType::kBF16), c.vocab, c.hidden};
+  if (c.tied) {
+    model_.embed.w = model_.head.w;
+  } else {
+    Linear table;
+    const LinearShape shape[] = {model_.embed.shape};
+    const int64_t before = weight_bytes_;
+    fill({&table, 1}, shape);
+    weight_bytes_ = before;  // a step reads one row a token of it
+    linear_params_ -= c.vocab * c.hidden;
+    model_.embed.w = table.w;
+  }
+}
+
+void Bench::make_cache(int64_t batch, int64_t max_tokens) {
+  ops_.reset();
+  blocks_ = (max_tokens + kBlock - 1) / kBlock;
+  const std::vector<StateNeed> needs = state_needs(model_.spec, model_.precision);
+  const int64_t layer = needs[0].bytes * kBlock, page = layer * static_cast<int64_t>(needs.size());
+  pool_ = Buffer();
+  pool_ = backend_.allocate(page * blocks_ * batch);
+  std::vector<StatePlace> places(needs.size());
+  for (size_t i = 0; i < places.size(); ++i) {
+    places[i] = {static_cast<char*>(pool_.data()) + static_cast<int64_t>(i) * layer, backend_.place(), blocks_ * batch,
+                 page, kBlock, 0};
+  }
+  views_ = kv_views(model_.spec, model_.precision, places);
+}
+
+void Bench::step(int64_t batch, int64_t rows, int64_t at) {
+  const int64_t n = batch * rows;
+  host_.clear();
+  const auto add = [&](int64_t v) { host_.push_back(static_cast<int32_t>(v)); };
+  std::vector<int64_t> starts;
+  const auto begin = [&] {
+    while (host_.size() % 64 != 0) host_.push_back(0);
+    starts.push_back(static_cast<int64_t>(host_.size()));
+  };
+  begin();
+  for (int64_t i = 0; i < n; ++i) {
+    add(rows == 1 && !chosen_.empty() ? std::max<Token>(chosen_[static_cast<size_t>(i)], 0) : (i * 7919 + 11) % 100000);
+  }
+  begin();
+  for (int64_t i = 0; i < n; ++i) add(at + i % rows);
+  begin();
+  for (int64_t i = 0; i < n; ++i) add(i / rows);
+  begin();
+  for (int64_t s = 0; s <= batch; ++s) add(s * rows);
+  begin();
+  for (int64_t s = 0; s < batch; ++s) add(at + rows);
+  begin();
+  for (int64_t s = 0; s < batch; ++s) add((s + 1) * rows - 1);
+  begin();
+  for (int64_t i = 0; i < batch * blocks_; ++i) add(i);
+  const auto bytes = static_cast<int64_t>(host_.size()) * 4;
+  if (arrays_.bytes() < bytes) arrays_ = backend_.allocate(bytes + 65536);
+  backend_.upload(arrays_.data(), host_.data(), bytes);
+  const auto array = [&](size_t i, int64_t count) {
+    return Tensor(static_cast<int32_t*>(arrays_.data()) + starts[i], DType::kI32, {count}, backend_.place());
+  };
+  StepInput input;
+  input.rows = n;
+  input.seqs = input.out_count = batch;
+  input.max_kv_len = at + rows;
+  input.ids = array(0, n);
+  input.positions = array(1, n);
+  input.row_seq = array(2, n);
+  input.q_start = array(3, batch + 1);
+  input.kv_len = array(4, batch);
+  input.out_rows = array(5, batch);
+  input.block_tables[0] = array(6, batch * blocks_).reshaped({batch, blocks_});
+  input.kv = views_;
+  const int64_t logits_bytes = batch * config_.vocab * 4;
+  if (arena_logits_.bytes() < logits_bytes) arena_logits_ = backend_.allocate(logits_bytes);
+  const Tensor logits(arena_logits_.data(), DType::kF32, {batch, config_.vocab}, backend_.place());
+  if (!ops_) {
+    const auto dry = backend_.make_ops(Compute::kAuto, Arena());
+    StepInput largest = input;
+    largest.max_kv_len = blocks_ * kBlock;
+    forward(model_, largest, *dry, {logits});
+    ops_ = backend_.make_ops(Compute::kAuto, Arena(backend_.allocate(2 * dry->cost().arena_bytes + (64 << 20))));
+  }
+  forward(model_, input, *ops_, {logits});
+  const std::vector<SampleRow> sample_rows(static_cast<size_t>(batch), SampleRow{{.temperature = 0}, {}, {}});
+  chosen_.assign(static_cast<size_t>(batch), -2);
+  ops_->sample({sample_rows, chosen_}, logits);
+}
+
+double Bench::seconds_for(int64_t batch, int64_t prompt, int64_t new_tokens) {
+  const auto start = std::chrono::steady_clock::now();
+  chosen_.clear();
+  const int64_t piece = std::max<int64_t>(1, std::min<int64_t>(prompt, 16384 / batch));
+  for (int64_t at = 0; at < prompt; at += piece) step(batch, std::min(piece, prompt - at), at);
+  for (int64_t i = 1; i < new_tokens; ++i) step(batch, 1, prompt + i - 1);
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+void Bench::decode(int64_t batch, int64_t tokens) {
+  make_cache(batch, 512 + tokens + 1);
+  seconds_for(batch, 512, 4);  // warm: modules, algorithms, graphs
+  double best = 1e9;
+  for (int i = 0; i < 2; ++i) {
+    const double one = seconds_for(batch, 512, 1);
+    best = std::min(best, seconds_for(batch, 512, tokens + 1) - one);
+  }
+  const double rate = static_cast<double>(batch * tokens) / best;
+  const double cache = static_cast<double>(batch * 576 * config_.layers * config_.kv_heads * config_.head_dim * 4);
+  const double floor_s = std::max((static_cast<double>(weight_bytes_) + cache) / kBandwidth,
+                                  2.0 * static_cast<double>(batch * linear_params_) / kFlops);
+  fmt::print("{:8} decode  B={:<4} {:10.1f} tok/s  {:8.3f} ms/step  {:5.1f} % of floor  token {}\n", config_.name,
+             batch, rate, 1e3 * best / static_cast<double>(tokens),
+             100 * floor_s * rate / static_cast<double>(batch), chosen_[0]);
+  std::fflush(stdout);
+}
+
+void Bench::prefill(int64_t length) {
+  make_cache(1, length);
+  double best = 1e9;
+  for (int i = 0; i < 4; ++i) best = std::min(best, seconds_for(1, length, 1));
+  const double attention = 2.0 * static_cast<double>(length * length * config_.heads * config_.head_dim * config_.layers);
+  const double flops = 2.0 * static_cast<double>(linear_params_ - config_.vocab * config_.hidden) *
+                           static_cast<double>(length) + attention;
+  const double floor_s = std::max(flops / kFlops, static_cast<double>(weight_bytes_) / kBandwidth);
+  fmt::print("{:8} prefill {:<6} {:10.1f} tok/s  {:8.3f} ms       {:5.1f} % of floor  token {}\n", config_.name, length,
+             static_cast<double>(length) / best, 1e3 * best, 100 * floor_s / best, chosen_[0]);
+  std::fflush(stdout);
+}
+
+std::vector<int64_t> numbers(const std::string& text) {
+  std::vector<int64_t> values;
+  for (const std::string_view part : split(text, ',')) values.push_back(std::stoll(std::string(part)));
+  return values;
+}
+
+int run(int argc, char** argv) {
+  std::vector<std::string> models;
+  std::vector<int64_t> batches = {1}, lengths = {16, 4096};
+  int64_t tokens = 128;
+  for (int i = 1; i < argc; ++i) {
+    const std::string arg = argv[i];
+    if (arg == "--decode") {
+      batches = numbers(argv[++i]);
+    } else if (arg == "--prefill") {
+      lengths = numbers(argv[++i]);
+    } else if (arg == "--tokens") {
+      tokens = std::stoll(argv[++i]);
+    } else {
+      models.push_back(arg);
+    }
+  }
+  const std::unique_ptr<Backend> backend = make_cuda_backend(0);
+  for (const Config& config : kConfigs) {
+    if (std::find(models.begin(), models.end(), config.name) == models.end()) continue;
+    Bench bench(*backend, config);
+    for (const int64_t b : batches) bench.decode(b, tokens);
+    for (const int64_t n : lengths) bench.prefill(n);
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace baize
+
+int main(int argc, char** argv) {
+  try {
+    return baize::run(argc, argv);
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "cuda_bench: {}\n", e.what());
+    return 1;
+  }
+}

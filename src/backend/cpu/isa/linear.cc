@@ -1,0 +1,31 @@
+// The table of matrix kernels of one variant.
+#include "backend/cpu/isa/linear_float.h"
+#include "backend/cpu/isa/linear_quant.h"
+
+#define BAIZE_TEXT_OF(x) #x
+#define BAIZE_TEXT(x) BAIZE_TEXT_OF(x)
+
+namespace baize::cpu::BAIZE_ISA {
+
+template <class T>
+constexpr QuantLeaf leaf() {
+  return {T::kAct, gemv<T>, gemm<T>, dequantize<T>};
+}
+template <class P>
+constexpr PlainLeaf plain_leaf() {
+  return {dot<P>, transpose<P>};
+}
+
+extern const IsaLinear kLinear;
+const IsaLinear kLinear = {
+    BAIZE_TEXT(BAIZE_ISA),
+    kTile,
+    // In the order of QuantType.
+    {leaf<Q4_0>(), leaf<Q4_1>(), leaf<Q5_0>(), leaf<Q5_1>(), leaf<Q8_0>(), leaf<Q2_K>(), leaf<Q3_K>(), leaf<Q4_K>(),
+     leaf<Q5_K>(), leaf<Q6_K>(), leaf<IQ4_NL>(), leaf<IQ4_XS>(), leaf<MXFP4>()},
+    {plain_leaf<PlainF32>(), plain_leaf<PlainF16>(), plain_leaf<PlainBF16>()},
+    quantize,
+    gemm_f32,
+};
+
+}  // namespace baize::cpu::BAIZE_ISA

@@ -1,0 +1,185 @@
+#include "backend/cuda/cuda_ops.h"
+
+#include <algorithm>
+
+#include "backend/cuda/check.h"
+
+namespace baize::cuda {
+
+namespace {
+
+constexpr int64_t kGraphRows = 256;   // larger steps gain nothing from a graph
+constexpr size_t kMaxGraphs = 128;
+constexpr int64_t kMaxCounters = 4096;
+constexpr int64_t kMaxGreedyRows = 4096;
+// A step of at most this many rows a sequence attends row by row.
+constexpr int64_t kFewRowsPerSeq = 4;
+
+bool greedy(const SampleRow& row) {
+  const SampleParams& p = row.params;
+  return p.temperature == 0 && row.bias.empty() &&
+         (row.history.empty() || (p.repetition_penalty == 1 && p.frequency_penalty == 0 && p.presence_penalty == 0));
+}
+
+}  // namespace
+
+CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms) : Ops(precision, std::move(arena)) {
+  exec_.stream = stream;
+  exec_.sms = sms;
+  if (dry()) return;
+  gemm_ = std::make_unique<Gemm>();
+  exec_.gemm = gemm_.get();
+  check(cudaMalloc(&counters_, kMaxCounters * sizeof(int)), "hold counters");
+  check(cudaMemset(counters_, 0, kMaxCounters * sizeof(int)), "clear counters");
+  check(cudaMalloc(&keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
+  check(cudaMallocHost(&host_keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
+}
+
+CudaOps::~CudaOps() {
+  cudaStreamSynchronize(exec_.stream);
+  drop_graphs();
+  cudaFreeHost(host_keys_);
+  cudaFree(keys_);
+  cudaFree(counters_);
+}
+
+void CudaOps::drop_graphs() {
+  for (auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
+  graphs_.clear();
+  seen_.clear();
+}
+
+void CudaOps::do_begin_step() {
+  ops_.clear();
+  step_ = input();
+}
+
+void CudaOps::do_end_step() { flush(); }
+
+void CudaOps::do_embed(const Embed& table, const Tensor& out) { record(EmbedOp{table, out}); }
+
+void CudaOps::do_linear(std::span<const LinearCall> calls, void* workspace) {
+  LinearOp op{{}, static_cast<int>(calls.size()), workspace};
+  std::copy(calls.begin(), calls.end(), op.calls.begin());
+  record(op);
+}
+
+void CudaOps::do_norm(const Tensor& x, const Norm& norm, const Tensor& out) { record(NormOp{x, norm, out}); }
+
+void CudaOps::do_add(const Tensor& residual, const Tensor& x) { record(AddOp{residual, x}); }
+
+void CudaOps::do_add_norm(const Tensor& residual, const Tensor& x, const Norm& norm, const Tensor& out) {
+  record(AddNormOp{residual, x, norm, out});
+}
+
+void CudaOps::do_gated_activation(const Tensor& gate_up, Activation activation, const Tensor& out) {
+  record(GatedOp{gate_up, activation, out});
+}
+
+void CudaOps::do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) {
+  record(QkvOp{args, qkv, kv, q});
+}
+
+void CudaOps::do_attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) {
+  AttentionOp op{args, q, kv, out, false, {}, nullptr};
+  op.tiles = input().rows > kFewRowsPerSeq * input().seqs && tiles_attention_supports(args, q, kv);
+  if (!op.tiles) {
+    op.plan = plan_rows_attention(args, input().rows, input().max_kv_len, exec_.sms);
+    const Scope scope(*this);
+    if (op.plan.partial_floats > 0) {
+      op.partials = static_cast<float*>(temp(DType::kF32, {op.plan.partial_floats}).data);
+    }
+  }
+  record(op);
+}
+
+void CudaOps::do_gather_out_rows(const Tensor& x, const Tensor& out) { record(GatherOp{x, out}); }
+
+void CudaOps::run(const Op& op) {
+  struct Runner {
+    CudaOps& o;
+    cudaStream_t s;
+    void operator()(const EmbedOp& op) const { cuda::embed(s, op.table, o.step_.ids, op.out); }
+    void operator()(const LinearOp& op) const {
+      const std::span calls(op.calls.data(), static_cast<size_t>(op.count));
+      calls[0].linear->kernel(calls[0].x.shape[0]).run(o.exec_, calls, op.workspace);
+    }
+    void operator()(const NormOp& op) const { cuda::norm(s, op.x, op.norm, op.out); }
+    void operator()(const AddOp& op) const { cuda::add(s, op.residual, op.x); }
+    void operator()(const AddNormOp& op) const { cuda::add_norm(s, op.residual, op.x, op.norm, op.out); }
+    void operator()(const GatedOp& op) const { cuda::gated_activation(s, op.gate_up, op.activation, op.out); }
+    void operator()(const QkvOp& op) const { cuda::qk_norm_rope_store(s, op.args, o.step_, op.qkv, op.kv, op.q); }
+    void operator()(const AttentionOp& op) const {
+      if (op.tiles) {
+        attention_tiles(s, op.args, o.step_, op.q, op.kv, op.out);
+      } else {
+        attention_rows(s, op.args, o.step_, op.q, op.kv, op.out, op.plan, op.partials, o.counters_);
+      }
+    }
+    void operator()(const GatherOp& op) const { gather_rows(s, op.x, o.step_.out_rows, op.out); }
+  };
+  std::visit(Runner{*this, exec_.stream}, op);
+}
+
+void CudaOps::run_all() {
+  for (const Op& op : ops_) run(op);
+}
+
+void CudaOps::capture(uint64_t key) {
+  if (graphs_.size() >= kMaxGraphs) drop_graphs();
+  check(cudaStreamBeginCapture(exec_.stream, cudaStreamCaptureModeThreadLocal), "record a step");
+  cudaGraph_t graph = nullptr;
+  try {
+    run_all();
+  } catch (...) {
+    cudaStreamEndCapture(exec_.stream, &graph);
+    if (graph != nullptr) cudaGraphDestroy(graph);
+    throw;
+  }
+  check(cudaStreamEndCapture(exec_.stream, &graph), "record a step");
+  cudaGraphExec_t exec = nullptr;
+  const cudaError_t status = cudaGraphInstantiate(&exec, graph, 0);
+  cudaGraphDestroy(graph);
+  check(status, "prepare a recorded step");
+  graphs_.emplace(key, exec);
+}
+
+void CudaOps::flush() {
+  if (ops_.empty()) return;
+  if (step_.rows > kGraphRows) {
+    run_all();
+  } else {
+    const uint64_t key = hash_step(ops_, step_);
+    if (seen_.insert(key).second) {
+      run_all();  // the first time: modules load, algorithms are chosen, and one step alone needs no graph
+    } else {
+      if (!graphs_.contains(key)) capture(key);
+      check(cudaGraphLaunch(graphs_.at(key), exec_.stream), "run a recorded step");
+    }
+  }
+  ops_.clear();
+}
+
+void CudaOps::sample_greedy(const SampleArgs& args, const Tensor& logits) {
+  const size_t n = args.rows.size();
+  argmax(exec_.stream, logits, keys_);
+  check(cudaMemcpyAsync(host_keys_, keys_, n * sizeof(uint64_t), cudaMemcpyDeviceToHost, exec_.stream),
+        "fetch tokens");
+  check(cudaStreamSynchronize(exec_.stream), "run a step");
+  for (size_t i = 0; i < n; ++i) args.out[i] = static_cast<Token>(argmax_token(host_keys_[i]));
+}
+
+void CudaOps::do_sample(const SampleArgs& args, const Tensor& logits) {
+  if (dry() || args.rows.empty()) return;
+  flush();
+  const bool all_greedy = std::all_of(args.rows.begin(), args.rows.end(), greedy);
+  if (all_greedy && static_cast<int64_t>(args.rows.size()) <= kMaxGreedyRows) return sample_greedy(args, logits);
+  // Everything else by the definition, on the host.
+  std::vector<float> host(static_cast<size_t>(logits.shape.elements()));
+  check(cudaMemcpyAsync(host.data(), logits.data, host.size() * sizeof(float), cudaMemcpyDeviceToHost, exec_.stream),
+        "fetch logits");
+  check(cudaStreamSynchronize(exec_.stream), "run a step");
+  sample_on_host(args, Tensor(host.data(), DType::kF32, logits.shape));
+}
+
+}  // namespace baize::cuda

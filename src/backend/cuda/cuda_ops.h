@@ -1,0 +1,59 @@
+// CudaOps: records the ops of a step and runs them when the step ends or a token is drawn. Small steps that come again
+// are captured as CUDA graphs and replayed: all that changes between them is read from StepInput's arrays. Used by one
+// thread at a time.
+#pragma once
+
+#include <cuda_runtime.h>
+
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "backend/cuda/exec.h"
+#include "backend/cuda/op_list.h"
+#include "ops/ops.h"
+
+namespace baize::cuda {
+
+class CudaOps : public Ops {
+ public:
+  CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms);
+  ~CudaOps() override;
+
+ protected:
+  void do_begin_step() override;
+  void do_end_step() override;
+  void do_embed(const Embed& table, const Tensor& out) override;
+  void do_linear(std::span<const LinearCall> calls, void* workspace) override;
+  void do_norm(const Tensor& x, const Norm& norm, const Tensor& out) override;
+  void do_add(const Tensor& residual, const Tensor& x) override;
+  void do_add_norm(const Tensor& residual, const Tensor& x, const Norm& norm, const Tensor& out) override;
+  void do_gated_activation(const Tensor& gate_up, Activation activation, const Tensor& out) override;
+  void do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) override;
+  void do_attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) override;
+  void do_gather_out_rows(const Tensor& x, const Tensor& out) override;
+  void do_sample(const SampleArgs& args, const Tensor& logits) override;
+
+ private:
+  void record(const Op& op) {
+    if (!dry()) ops_.push_back(op);
+  }
+  void flush();  // runs what was recorded
+  void run_all();
+  void run(const Op& op);
+  void capture(uint64_t key);
+  void drop_graphs();
+  void sample_greedy(const SampleArgs& args, const Tensor& logits);
+
+  CudaExec exec_;
+  std::unique_ptr<Gemm> gemm_;
+  int* counters_ = nullptr;           // zeroed between kernels
+  uint64_t* keys_ = nullptr;          // greedy choices on the device
+  uint64_t* host_keys_ = nullptr;     // pinned
+  StepInput step_;                    // of the ops recorded
+  std::vector<Op> ops_;
+  std::unordered_set<uint64_t> seen_;  // hashes of small steps that ran once
+  std::unordered_map<uint64_t, cudaGraphExec_t> graphs_;
+};
+
+}  // namespace baize::cuda

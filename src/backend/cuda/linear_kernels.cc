@@ -1,0 +1,165 @@
+#include "backend/cuda/linear_kernels.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "backend/cuda/blocks.h"
+#include "backend/cuda/exec.h"
+#include "backend/cuda/kernels/kernels.h"
+
+namespace baize::cuda {
+
+namespace {
+
+cudaStream_t stream_of(Exec& exec) { return static_cast<CudaExec&>(exec).stream; }
+bool automatic(const LinearQuery& q) { return q.compute == Compute::kAuto; }
+bool gguf(const LinearQuery& q) { return q.shape.format.scheme == Scheme::kGguf; }
+bool few(const LinearQuery& q) { return q.range != MRange::kMany; }
+int64_t no_workspace(const LinearShape&, int64_t) { return 0; }
+
+// ---- the planar layout
+
+int64_t planar_bytes(const LinearShape& shape) {
+  return shape.n * block_row_bytes(block_map(shape.format.block, true), shape.k);
+}
+
+void planar_repack(const LinearShape& shape, const std::byte* stored, std::byte* packed, int64_t row_begin,
+                   int64_t row_end) {
+  const BlockMap map = block_map(shape.format.block, true);
+  const int64_t blocks = shape.k / map.elems;
+  const PlanarRow at = planar_row(map, blocks);
+  for (int64_t row = row_begin; row < row_end; ++row) {
+    const std::byte* from = stored + row * blocks * map.bytes;
+    std::byte* to = packed + row * at.bytes;
+    std::memset(to, 0, static_cast<size_t>(at.bytes));  // the gaps between planes too: equal weights, equal bytes
+    for (int64_t i = 0; i < blocks; ++i, from += map.bytes) {
+      const auto field = [&](int64_t plane, int offset, int size) {
+        if (size > 0) std::memcpy(to + plane + i * size, from + offset, static_cast<size_t>(size));
+      };
+      field(at.a, map.at_a, map.a);
+      field(at.b, map.at_b, map.b);
+      field(at.c, map.at_c, map.c);
+      field(at.d, map.at_d, map.d);
+    }
+  }
+}
+
+constexpr Pack kPlanar = {"planar", planar_bytes, planar_repack, 1};
+
+// ---- exact
+
+void run_exact(Exec& exec, std::span<const LinearCall> calls, void*) {
+  for (const LinearCall& call : calls) linear_exact(stream_of(exec), call);
+}
+constexpr LinearKernel kExact = {"cuda.exact", nullptr, 1, [](const LinearQuery& q) { return !automatic(q); },
+                                 no_workspace, run_exact};
+
+// ---- few rows
+
+constexpr LinearKernel kPlainFew = {
+    "cuda.plain.few", nullptr, 20, [](const LinearQuery& q) { return automatic(q) && few(q) && !gguf(q); },
+    no_workspace,
+    [](Exec& exec, std::span<const LinearCall> calls, void*) { gemv_plain(stream_of(exec), calls); }};
+
+int64_t few_workspace(const LinearShape& shape, int64_t m) { return quantized_bytes(m, shape.k); }
+
+template <bool kIsPlanar>
+bool blocks_few_supports(const LinearQuery& q) {
+  return automatic(q) && few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, kIsPlanar);
+}
+template <bool kIsPlanar>
+void blocks_few_run(Exec& exec, std::span<const LinearCall> calls, void* workspace) {
+  quantize_rows(stream_of(exec), calls[0].x, workspace);
+  for (const LinearCall& call : calls) gemv_blocks(stream_of(exec), call, kIsPlanar, workspace);
+}
+constexpr LinearKernel kBlocksFew = {"cuda.blocks.few",          nullptr,       20,
+                                     blocks_few_supports<false>, few_workspace, blocks_few_run<false>};
+constexpr LinearKernel kPlanarFew = {"cuda.planar.few",         &kPlanar,      20,
+                                     blocks_few_supports<true>, few_workspace, blocks_few_run<true>};
+
+constexpr LinearKernel kAnyFew = {
+    "cuda.any.few", nullptr, 5, [](const LinearQuery& q) { return automatic(q) && few(q); }, no_workspace,
+    [](Exec& exec, std::span<const LinearCall> calls, void*) {
+      for (const LinearCall& call : calls) gemv_any(stream_of(exec), call, false);
+    }};
+
+// ---- many rows
+
+bool same_weights_follow(const LinearCall& a, const LinearCall& b) {
+  const Linear &first = *a.linear, &second = *b.linear;
+  return first.w.as<char>() + first.shape.n * first.shape.format.row_bytes(first.shape.k) == second.w.data &&
+         !first.bias.present() && !second.bias.present() && first.alpha == second.alpha &&
+         static_cast<char*>(a.out.data) + first.shape.n * dtype_bytes(a.out.dtype) == b.out.data;
+}
+
+void finish(CudaExec& exec, const LinearCall& call) {
+  if (call.linear->bias.present() || call.epilogue.softcap > 0) {
+    finish_linear(exec.stream, call.out, call.linear->bias, call.epilogue);
+  }
+}
+
+void run_bf16(Exec& base, std::span<const LinearCall> calls, void*) {
+  auto& exec = static_cast<CudaExec&>(base);
+  for (size_t i = 0; i < calls.size();) {
+    const LinearCall& call = calls[i];
+    int64_t n = call.linear->shape.n;
+    size_t end = i + 1;  // parts that lie side by side are one product
+    for (; end < calls.size() && same_weights_follow(calls[end - 1], calls[end]); ++end) n += calls[end].linear->shape.n;
+    exec.gemm->run(exec.stream, call.linear->w.data, n, call.linear->shape.k, call.x, call.out, call.linear->alpha);
+    for (; i < end; ++i) finish(exec, calls[i]);
+  }
+}
+// The library needs rows of 16 bytes.
+constexpr LinearKernel kBf16Many = {"cuda.bf16.many", nullptr, 20,
+                                    [](const LinearQuery& q) {
+                                      return automatic(q) && !few(q) && !gguf(q) &&
+                                             q.shape.format.elem == DType::kBF16 && q.shape.k % 8 == 0;
+                                    },
+                                    no_workspace, run_bf16};
+
+constexpr int64_t kChunkBytes = int64_t{64} << 20;  // of weights dequantised at a time
+int64_t chunk_rows(const LinearShape& shape) {
+  const int64_t rows = std::max<int64_t>(kChunkBytes / (2 * shape.k) / 256 * 256, 256);
+  return std::min(rows, shape.n);
+}
+int64_t many_workspace(const LinearShape& shape, int64_t) { return chunk_rows(shape) * shape.k * 2; }
+
+template <bool kIsPlanar>
+void run_dequantized(Exec& base, std::span<const LinearCall> calls, void* workspace) {
+  auto& exec = static_cast<CudaExec&>(base);
+  for (const LinearCall& call : calls) {
+    const LinearShape& shape = call.linear->shape;
+    const int64_t step = chunk_rows(shape);
+    for (int64_t begin = 0; begin < shape.n; begin += step) {
+      const int64_t count = std::min(step, shape.n - begin);
+      dequantize(exec.stream, shape, call.linear->w.data, kIsPlanar, begin, count, workspace);
+      exec.gemm->run(exec.stream, workspace, count, shape.k, call.x, call.out.columns(begin, count),
+                     call.linear->alpha);
+    }
+    finish(exec, call);
+  }
+}
+constexpr LinearKernel kDequantizedMany = {
+    "cuda.dequantized.many", nullptr, 10,
+    [](const LinearQuery& q) { return automatic(q) && !few(q) && q.shape.k % 8 == 0; }, many_workspace,
+    run_dequantized<false>};
+constexpr LinearKernel kPlanarMany = {
+    "cuda.planar.many", &kPlanar, 10,
+    [](const LinearQuery& q) {
+      return automatic(q) && !few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, true);
+    },
+    many_workspace, run_dequantized<true>};
+
+// Rows of odd lengths, which the library refuses.
+constexpr LinearKernel kOddMany = {"cuda.odd.many", nullptr, 5,
+                                   [](const LinearQuery& q) { return automatic(q) && !few(q); }, no_workspace,
+                                   run_exact};
+
+constexpr const LinearKernel* kKernels[] = {&kExact,    &kPlainFew,        &kBlocksFew,  &kPlanarFew, &kAnyFew,
+                                            &kBf16Many, &kDequantizedMany, &kPlanarMany, &kOddMany};
+
+}  // namespace
+
+std::span<const LinearKernel* const> linear_kernels() { return kKernels; }
+
+}  // namespace baize::cuda

@@ -1,0 +1,144 @@
+#include "backend/cuda/op_list.h"
+
+#include <bit>
+#include <type_traits>
+
+namespace baize::cuda {
+
+namespace {
+
+// A multiplicative hash over the fields, one after another; 64 bits make an accidental match of two steps of one
+// program as good as impossible.
+class Hasher {
+ public:
+  template <typename T>
+    requires std::is_integral_v<T> || std::is_enum_v<T>
+  void add(T v) {
+    state_ = (std::rotl(state_, 5) ^ static_cast<uint64_t>(v)) * 0x9e3779b97f4a7c15u;
+  }
+  void add(float v) { add(std::bit_cast<uint32_t>(v)); }
+  void add(const void* p) { add(std::bit_cast<uintptr_t>(p)); }
+  void add(const Tensor& t) {
+    add(t.data);
+    add(t.dtype);
+    for (int i = 0; i < t.shape.rank(); ++i) {
+      add(t.shape[i]);
+      add(t.strides[static_cast<size_t>(i)]);
+    }
+  }
+  void add(const Norm& n) {
+    add(n.weight);
+    add(n.eps);
+  }
+  void add(const AttnShape& s) {
+    add(s.heads);
+    add(s.kv_heads);
+    add(s.head_dim);
+  }
+  void add(const KvView& kv) {
+    add(kv.k);
+    add(kv.v);
+    add(kv.group);
+  }
+  void add(const Rope& r) {
+    add(r.inv_freq);
+    add(r.scale);
+    add(r.interleaved);
+    add(r.dynamic_factor);
+    add(r.theta);
+    add(r.dynamic_length);
+  }
+  uint64_t value() const { return state_; }
+
+ private:
+  uint64_t state_ = 0xcbf29ce484222325u;
+};
+
+struct AddOpFields {
+  Hasher& h;
+
+  void operator()(const EmbedOp& op) const {
+    h.add(op.table.w);
+    h.add(op.table.alpha);
+    h.add(op.out);
+  }
+  void operator()(const LinearOp& op) const {
+    for (int i = 0; i < op.count; ++i) {
+      const LinearCall& call = op.calls[static_cast<size_t>(i)];
+      h.add(call.linear->w);
+      h.add(call.linear->bias);
+      h.add(call.linear->shape.n);
+      h.add(call.linear->alpha);
+      h.add(&call.linear->kernel(call.x.shape[0]));
+      h.add(call.x);
+      h.add(call.out);
+      h.add(call.epilogue.softcap);
+    }
+    h.add(op.workspace);
+  }
+  void operator()(const NormOp& op) const {
+    h.add(op.x);
+    h.add(op.norm);
+    h.add(op.out);
+  }
+  void operator()(const AddOp& op) const {
+    h.add(op.residual);
+    h.add(op.x);
+  }
+  void operator()(const AddNormOp& op) const {
+    h.add(op.residual);
+    h.add(op.x);
+    h.add(op.norm);
+    h.add(op.out);
+  }
+  void operator()(const GatedOp& op) const {
+    h.add(op.gate_up);
+    h.add(op.activation);
+    h.add(op.out);
+  }
+  void operator()(const QkvOp& op) const {
+    h.add(op.args.shape);
+    h.add(op.args.q_norm);
+    h.add(op.args.k_norm);
+    h.add(op.args.rope);
+    h.add(op.qkv);
+    h.add(op.kv);
+    h.add(op.q);
+  }
+  void operator()(const AttentionOp& op) const {
+    h.add(op.args.shape);
+    h.add(op.args.scale);
+    h.add(op.args.softcap);
+    h.add(op.args.window);
+    h.add(op.q);
+    h.add(op.kv);
+    h.add(op.out);
+    h.add(op.tiles);
+    h.add(op.plan.splits);
+    h.add(op.partials);
+  }
+  void operator()(const GatherOp& op) const {
+    h.add(op.x);
+    h.add(op.out);
+  }
+};
+
+}  // namespace
+
+uint64_t hash_step(const std::vector<Op>& ops, const StepInput& input) {
+  Hasher h;
+  h.add(input.rows);
+  h.add(input.seqs);
+  h.add(input.out_count);
+  for (const Tensor* t : {&input.ids, &input.positions, &input.row_seq, &input.q_start, &input.kv_len, &input.out_rows}) {
+    h.add(*t);
+  }
+  for (const Tensor& t : input.block_tables) h.add(t);
+  for (const Op& op : ops) {
+    h.add(op.index());
+    std::visit(AddOpFields{h}, op);
+  }
+  return h.value();
+}
+
+}  // namespace baize::cuda

@@ -1,0 +1,30 @@
+// EngineConfig: how a model is loaded and run, and the one table of those settings from which command line options and
+// environment variables come. Plain data; any thread.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+namespace baize {
+
+struct EngineConfig {
+  std::string backend = "auto";
+  std::string compute = "auto";
+  int64_t threads = 0;
+  int64_t ctx = 0;
+};
+
+/// One setting: text or a whole number.
+struct ConfigField {
+  const char* name;  // "ctx": the option --ctx and the variable BAIZE_CTX
+  const char* help;
+  std::string EngineConfig::* text = nullptr;
+  const char* choices = "";  // of a text, separated by '|'
+  int64_t EngineConfig::* number = nullptr;
+  int64_t max = 0;  // of a number; the least is 0, which leaves the choice to the program
+};
+
+std::span<const ConfigField> config_fields();
+
+}  // namespace baize

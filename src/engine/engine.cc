@@ -1,0 +1,143 @@
+#include "engine/engine.h"
+
+#include <algorithm>
+#include <new>
+
+#include "base/check.h"
+
+namespace baize {
+
+namespace {
+
+void check_request(const GenRequest& request, int64_t vocab, int64_t context) {
+  if (request.prompt.empty()) fail(ErrorKind::kInvalidArgument, "the prompt is empty: give at least one token");
+  const auto check_token = [&](Token token, const char* where) {
+    if (token >= 0 && token < vocab) return;
+    fail(ErrorKind::kInvalidArgument, "{} holds token {}, but the vocabulary has tokens 0 to {}", where, token,
+         vocab - 1);
+  };
+  for (const Token token : request.prompt) check_token(token, "the prompt");
+  for (const Token token : request.stop_ids) check_token(token, "the list of stop ids");
+  const auto length = static_cast<int64_t>(request.prompt.size());
+  if (length > context) {
+    fail(ErrorKind::kResource, "the prompt has {} tokens, but the context holds {}: shorten it or raise --ctx", length,
+         context);
+  }
+  if (request.max_tokens.has_value() && *request.max_tokens < 1) {
+    fail(ErrorKind::kInvalidArgument, "max_tokens must be at least 1, not {}", *request.max_tokens);
+  }
+  const int64_t most = request.max_tokens.value_or(context);
+  if (request.min_tokens < 0 || request.min_tokens > most) {
+    fail(ErrorKind::kInvalidArgument, "min_tokens must be from 0 to {} (max_tokens), not {}", most, request.min_tokens);
+  }
+  check_sampling(request.sampling, vocab);
+}
+
+}  // namespace
+
+StepLimits EngineLimits::step() const {
+  return {.rows = std::min(step_rows, context), .seqs = 1, .out_rows = 1, .context = context};
+}
+
+Engine::Engine(std::shared_ptr<const Model> model, Backend& backend, Compute compute, const EngineLimits& limits)
+    : model_(std::move(model)),
+      limits_(limits),
+      runner_(model_, backend, compute, limits.step(), limits.pages(cache_layout(*model_))),
+      pool_(limits.pages(runner_.layout())),
+      thread_([this] { loop(); }) {}
+
+Engine::~Engine() {
+  stopping_ = true;
+  waiting_.close();
+  thread_.join();
+}
+
+RequestHandle Engine::submit(GenRequest request) {
+  check_request(request, model_->spec.dims.vocab, limits_.context);
+  auto state = std::make_shared<RequestState>();
+  state->request = std::move(request);
+  BAIZE_CHECK(waiting_.push(state));
+  return RequestHandle(std::move(state));
+}
+
+void Engine::loop() {
+  while (const std::optional<std::shared_ptr<RequestState>> state = waiting_.pop()) serve(**state);
+}
+
+void Engine::serve(RequestState& state) {
+  try {
+    answer(state);
+  } catch (const Error& error) {
+    if (error.kind() != ErrorKind::kCancelled) sequence_.reset();  // its cache may be spoilt
+    state.events.push(error);
+  } catch (const std::bad_alloc&) {
+    sequence_.reset();
+    state.events.push(Error(ErrorKind::kResource, "out of memory while answering"));
+  }
+  pool_.check();
+}
+
+void Engine::check_cancelled(const RequestState& state) const {
+  if (state.cancelled || stopping_) fail(ErrorKind::kCancelled, "the request was cancelled");
+}
+
+void Engine::answer(RequestState& state) {
+  const GenRequest& request = state.request;
+  check_cancelled(state);
+  Done done;
+  begin_sequence(request, done.usage);
+  const Sampler sampler(request);
+  const int64_t most = request.max_tokens.value_or(limits_.context);
+  while (true) {
+    const Token token = compute_next(state, sampler, done.usage.new_tokens);
+    sequence_->tokens.push_back(token);
+    if (std::find(request.stop_ids.begin(), request.stop_ids.end(), token) != request.stop_ids.end()) {
+      done.stop_id = token;
+      done.reason = FinishReason::kStop;
+      break;
+    }
+    ++done.usage.new_tokens;
+    state.events.push(Tokens{{token}});
+    done.reason = done.usage.new_tokens >= most ? FinishReason::kLength : FinishReason::kContext;
+    if (done.usage.new_tokens >= most || sequence_->size() > limits_.context) break;
+  }
+  state.events.push(done);
+}
+
+// Continues the last sequence as far as the prompt repeats it, or starts a new one.
+void Engine::begin_sequence(const GenRequest& request, Usage& usage) {
+  usage.prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  if (sequence_.has_value()) usage.cached_tokens = reusable_tokens(*sequence_, request.prompt);
+  if (usage.cached_tokens == 0) sequence_.emplace(SeqId{next_id_++}, std::vector<Token>(), runner_.layout(), pool_);
+  sequence_->tokens = request.prompt;
+  sequence_->n_computed = usage.cached_tokens;
+  sequence_->cache.truncate(usage.cached_tokens);
+}
+
+// Advances the sequence to its end, in steps, and draws the token behind it.
+Token Engine::compute_next(const RequestState& state, const Sampler& sampler, int64_t new_tokens) {
+  Sequence& sequence = *sequence_;
+  while (true) {
+    check_cancelled(state);
+    const int64_t left = sequence.size() - sequence.n_computed;
+    const int64_t rows = std::min(left, limits_.step_rows);
+    const bool last = rows == left;
+    sequence.cache.slide(sequence.n_computed);
+    BAIZE_CHECK(sequence.cache.reserve(sequence.n_computed + rows));  // the pool holds one sequence of any length
+    StepPlan plan;
+    plan.add(sequence, rows, last ? StepPlan::Logits::kLast : StepPlan::Logits::kNone);
+    if (last) plan.draws.push_back(sampler.row(sequence, new_tokens));
+    const StepResult result = runner_.run(plan);
+    sequence.n_computed += rows;
+    if (!last) continue;
+    if (result.drawn[0] < 0) {
+      fail(ErrorKind::kCorrupt,
+           "no token can be drawn at position {}: the model's logits are not numbers (a damaged checkpoint?), or every "
+           "token is forbidden",
+           sequence.size());
+    }
+    return result.drawn[0];
+  }
+}
+
+}  // namespace baize

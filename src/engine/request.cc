@@ -1,0 +1,13 @@
+#include "engine/request.h"
+
+#include "base/check.h"
+
+namespace baize {
+
+Event RequestHandle::next() {
+  std::optional<Event> event = state_->events.pop();
+  BAIZE_CHECK(event.has_value());
+  return std::move(*event);
+}
+
+}  // namespace baize

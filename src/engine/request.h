@@ -1,0 +1,82 @@
+// GenRequest and RequestHandle: what enters the engine and how its answer comes back, token by token. No text, no
+// model. A request is built by anyone; its handle is used by one thread at a time, never the engine's.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <variant>
+#include <vector>
+
+#include "base/error.h"
+#include "base/queue.h"
+#include "engine/sampling.h"
+
+namespace baize {
+
+struct GenRequest {
+  std::vector<Token> prompt;
+  SamplingParams sampling;
+  std::optional<int64_t> max_tokens;  // absent: until the context is full
+  int64_t min_tokens = 0;             // stop_ids cannot be drawn before that many tokens
+  std::vector<Token> stop_ids;        // drawing one ends the answer
+};
+
+/// New tokens, in order.
+struct Tokens {
+  std::vector<Token> ids;
+};
+
+enum class FinishReason : uint8_t {
+  kStop,     // a stop id was drawn
+  kLength,   // max_tokens reached
+  kContext,  // the context is full
+};
+
+struct Usage {
+  int64_t prompt_tokens = 0;
+  int64_t cached_tokens = 0;  // of the prompt: found in the cache, not computed
+  int64_t new_tokens = 0;     // the stop id not counted
+};
+
+/// The last event of an answer that went well.
+struct Done {
+  FinishReason reason = FinishReason::kStop;
+  std::optional<Token> stop_id;  // the stop id drawn; it is not among the Tokens
+  Usage usage;
+};
+
+/// An Error is the last event of an answer that did not.
+using Event = std::variant<Tokens, Done, Error>;
+
+/// What the engine and a handle share.
+struct RequestState {
+  GenRequest request;
+  Queue<Event> events;
+  std::atomic<bool> cancelled{false};
+};
+
+class RequestHandle {
+ public:
+  explicit RequestHandle(std::shared_ptr<RequestState> state) : state_(std::move(state)) {}
+  RequestHandle(RequestHandle&&) = default;
+  RequestHandle& operator=(RequestHandle&& other) noexcept {
+    std::swap(state_, other.state_);
+    return *this;
+  }
+  /// Dropping the handle cancels the request.
+  ~RequestHandle() { cancel(); }
+
+  /// Waits for the next event. After Done or an Error there is none: do not call again.
+  Event next();
+  /// Ends the request within one step; next() then yields what was drawn before, and an Error(kCancelled) last.
+  void cancel() {
+    if (state_ != nullptr) state_->cancelled = true;
+  }
+
+ private:
+  std::shared_ptr<RequestState> state_;
+};
+
+}  // namespace baize

@@ -1,0 +1,64 @@
+// Runner: carries out StepPlans on one backend. It owns the memory of a running model: the cache pool, the arena and
+// the step's input arrays, all at fixed addresses, sized beforehand by dry runs of the same steps. Used by one thread.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "engine/cache_layout.h"
+#include "engine/step_plan.h"
+#include "model/model.h"
+#include "ops/backend.h"
+
+namespace baize {
+
+/// The largest step that a Runner must carry out.
+struct StepLimits {
+  int64_t rows = 0;
+  int64_t seqs = 1;
+  int64_t out_rows = 1;
+  int64_t context = 0;  // tokens a sequence
+};
+
+CacheLayout cache_layout(const Model& model);
+
+/// What one step of `rows` tokens of one sequence costs, `kv_len` of whose tokens are in the cache after it, with the
+/// logits of `out_rows` of them: counted, nothing is computed. `model` may be dry.
+StepCost dry_step(const Model& model, Backend& backend, Compute compute, int64_t rows, int64_t out_rows,
+                  int64_t kv_len);
+
+class Runner {
+ public:
+  /// Memory that a Runner takes.
+  struct Memory {
+    int64_t cache = 0;   // bytes of `pages` cache pages
+    int64_t arena = 0;   // temporary memory of the largest step
+    int64_t inputs = 0;  // the step's arrays
+    int64_t logits = 0;
+    int64_t total() const { return cache + arena + inputs + logits; }
+  };
+  static Memory memory(const Model& model, Backend& backend, Compute compute, const StepLimits& limits, int64_t pages);
+
+  /// `backend` must outlive it. Throws Error(kResource) when the memory cannot be had.
+  Runner(std::shared_ptr<const Model> model, Backend& backend, Compute compute, const StepLimits& limits,
+         int64_t pages);
+  ~Runner();
+
+  const CacheLayout& layout() const { return layout_; }
+
+  /// Computes the step and returns when it is done. The plan must stay within the limits.
+  StepResult run(const StepPlan& plan);
+
+ private:
+  class Inputs;
+
+  std::shared_ptr<const Model> model_;
+  Backend& backend_;
+  CacheLayout layout_;
+  Buffer cache_, logits_;
+  std::unique_ptr<Inputs> inputs_;
+  std::unique_ptr<Ops> ops_;
+};
+
+}  // namespace baize

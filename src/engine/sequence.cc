@@ -1,0 +1,68 @@
+#include "engine/sequence.h"
+
+#include <algorithm>
+
+namespace baize {
+
+SequenceCache::SequenceCache(const CacheLayout& layout, BlockPool& pool)
+    : layout_(layout), pool_(pool), tables_(layout.groups.size()) {}
+
+bool SequenceCache::reserve(int64_t tokens) {
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    const int64_t block = layout_.groups[g].block;
+    while (blocks(g) * block < tokens) {
+      BlockPool::Ref page = pool_.take();
+      if (!page) return false;
+      tables_[g].push_back(std::move(page));
+    }
+  }
+  return true;
+}
+
+int64_t SequenceCache::first_read(const CacheGroup& group, int64_t position) {
+  if (group.need.kind != StateNeed::Kind::kWindow) return 0;
+  return std::max<int64_t>(0, position - group.need.window + 1);
+}
+
+void SequenceCache::slide(int64_t next) {
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    const CacheGroup& group = layout_.groups[g];
+    // Backwards until the first block that slid out before: the ones in front of it did, too.
+    const int64_t kept = std::min(first_read(group, next) / group.block, blocks(g));
+    for (int64_t b = kept - 1; b >= 0 && tables_[g][static_cast<size_t>(b)]; --b) {
+      tables_[g][static_cast<size_t>(b)] = BlockPool::Ref();
+    }
+  }
+}
+
+void SequenceCache::truncate(int64_t tokens) {
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    const int64_t block = layout_.groups[g].block;
+    const int64_t kept = (tokens + block - 1) / block;
+    if (kept < blocks(g)) tables_[g].resize(static_cast<size_t>(kept));
+  }
+}
+
+bool SequenceCache::valid_at(int64_t tokens) const {
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    const CacheGroup& group = layout_.groups[g];
+    if (blocks(g) * group.block < tokens) return false;
+    for (int64_t b = first_read(group, tokens) / group.block; b * group.block < tokens; ++b) {
+      if (!tables_[g][static_cast<size_t>(b)]) return false;
+    }
+  }
+  return true;
+}
+
+void SequenceCache::append_pages(size_t group, std::vector<int32_t>& out) const {
+  for (const BlockPool::Ref& page : tables_[group]) out.push_back(page.page());
+}
+
+int64_t reusable_tokens(const Sequence& sequence, std::span<const Token> prompt) {
+  const auto computed = std::span(sequence.tokens).first(static_cast<size_t>(sequence.n_computed));
+  const auto differ = std::mismatch(computed.begin(), computed.end(), prompt.begin(), prompt.end()).second;
+  const int64_t shared = std::min<int64_t>(differ - prompt.begin(), static_cast<int64_t>(prompt.size()) - 1);
+  return shared > 0 && sequence.cache.valid_at(shared) ? shared : 0;
+}
+
+}  // namespace baize

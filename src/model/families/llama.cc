@@ -1,0 +1,14 @@
+// Llama 1 to 3 and the many checkpoints that share its architecture: Touvron et al. 2023, Llama 3 (2024).
+#include "model/family.h"
+
+namespace baize {
+
+static ModelSpec llama(const Meta& meta) {
+  ModelSpec spec = llama_like(meta);
+  // GGUF converters of this architecture store query and key rows in the order of interleaved rotation.
+  for (LayerSpec& layer : spec.layers) attn(layer).rope.interleaved = meta.gguf();
+  return spec;
+}
+FAMILY(llama, ("LlamaForCausalLM"), ("llama"));
+
+}  // namespace baize

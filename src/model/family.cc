@@ -1,0 +1,130 @@
+#include "model/family.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "base/check.h"
+#include "base/error.h"
+#include "base/text.h"
+
+namespace baize {
+
+namespace {
+
+std::vector<Family>& registry() {
+  static std::vector<Family> list;
+  return list;
+}
+
+const std::vector<std::string>& names_of(const Family& family, bool gguf) {
+  return gguf ? family.gguf_architectures : family.hf_architectures;
+}
+
+}  // namespace
+
+FamilyRegistration::FamilyRegistration(Family family) { registry().push_back(std::move(family)); }
+
+std::span<const Family> families() { return registry(); }
+
+const Family& find_family(const Meta& meta) {
+  std::vector<std::string> known;
+  for (const Family& family : registry()) {
+    for (const std::string& name : names_of(family, meta.gguf())) {
+      for (const std::string& wanted : meta.architectures()) {
+        if (name == wanted) return family;
+      }
+      known.push_back(name);
+    }
+  }
+  std::string close;
+  for (const std::string& name : closest_names(meta.architectures().front(), known)) {
+    close += (close.empty() ? "" : ", ") + name;
+  }
+  fail(ErrorKind::kUnsupported, "{}: architecture \"{}\" is not known; the closest known names are {}",
+       meta.checkpoint().path(), meta.architectures().front(), close);
+}
+
+namespace {
+
+// Dynamic NTK follows the length of the text, so max_position_embeddings is where it sets in and no limit. Quality
+// falls with the stretch, so some limit is wise: this many times that length.
+constexpr int64_t kDynamicStretch = 8;
+
+int64_t default_context(const ModelSpec& spec) {
+  int64_t context = spec.dims.context;
+  for (const LayerSpec& layer : spec.layers) {
+    for (const Sublayer& sub : layer.sub) {
+      const AttnSpec* attention = std::get_if<AttnSpec>(&sub.block);
+      if (attention == nullptr || attention->rope.kind != RopeSpec::Kind::kDynamic) continue;
+      context = std::max(context, kDynamicStretch * attention->rope.original_length);
+    }
+  }
+  return context;
+}
+
+}  // namespace
+
+ModelSpec make_spec(const Checkpoint& checkpoint, int64_t context) {
+  const Meta meta(checkpoint, context);
+  ModelSpec spec = find_family(meta).spec(meta);
+  if (context == 0) spec.dims.context = default_context(spec);
+  check_spec(spec);
+  return spec;
+}
+
+ModelSpec llama_like(const Meta& meta) {
+  const NormSpec norm{.present = true, .eps = meta.number("rms_norm_eps", 1e-6f)};
+  AttnSpec attention;
+  attention.heads = meta.integer("num_attention_heads");
+  attention.kv_heads = meta.integer("num_key_value_heads", attention.heads);
+  const int64_t hidden = meta.integer("hidden_size");
+  attention.head_dim = meta.integer("head_dim", attention.heads > 0 ? hidden / attention.heads : 0);
+  if (attention.head_dim <= 0) {
+    fail(ErrorKind::kCorrupt, "{}: a hidden size of {} cannot be cut into {} heads", meta.checkpoint().path(), hidden,
+         attention.heads);
+  }
+  attention.scale = 1 / std::sqrt(static_cast<float>(attention.head_dim));
+  attention.rope = meta.rope(attention.head_dim);
+  const DenseFfn ffn{.ff = meta.integer("intermediate_size"), .activation = meta.activation("silu")};
+
+  ModelSpec spec;
+  spec.dims.hidden = hidden;
+  spec.dims.vocab = meta.vocab();
+  spec.dims.context = meta.context();
+  spec.final_norm = norm;
+  spec.head.tied = meta.flag("tie_word_embeddings", false);
+  spec.layers.assign(static_cast<size_t>(meta.layers()),
+                     LayerSpec{{Sublayer{norm, attention, {}}, Sublayer{norm, ffn, {}}}});
+  return spec;
+}
+
+namespace {
+
+template <typename T>
+T& block_of(LayerSpec& layer) {
+  for (Sublayer& sub : layer.sub) {
+    if (T* block = std::get_if<T>(&sub.block)) return *block;
+  }
+  BAIZE_UNREACHABLE("the layer has no such block");
+}
+
+}  // namespace
+
+AttnSpec& attn(LayerSpec& layer) { return block_of<AttnSpec>(layer); }
+DenseFfn& ffn(LayerSpec& layer) { return block_of<DenseFfn>(layer); }
+
+void for_each_norm(ModelSpec& spec, const std::function<void(NormSpec&)>& change) {
+  for (LayerSpec& layer : spec.layers) {
+    for (Sublayer& sub : layer.sub) {
+      change(sub.pre);
+      change(sub.post);
+      if (AttnSpec* a = std::get_if<AttnSpec>(&sub.block)) {
+        change(a->q_norm);
+        change(a->k_norm);
+      }
+    }
+  }
+  change(spec.final_norm);
+}
+
+}  // namespace baize

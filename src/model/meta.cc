@@ -1,0 +1,154 @@
+#include "model/meta.h"
+
+#include <cmath>
+#include <limits>
+
+#include "base/error.h"
+#include "model/names.h"
+
+namespace baize {
+
+namespace {
+
+constexpr int64_t kMaxInteger = int64_t{1} << 40;
+
+std::vector<std::string> read_architectures(const Checkpoint& checkpoint) {
+  const Json& meta = checkpoint.metadata();
+  std::vector<std::string> names;
+  if (checkpoint.kind() == Checkpoint::Kind::kGguf) {
+    const auto it = meta.find("general.architecture");
+    if (it != meta.end() && it->is_string()) names.push_back(it->get<std::string>());
+  } else if (const auto it = meta.find("architectures"); it != meta.end() && it->is_array()) {
+    for (const Json& name : *it) {
+      if (name.is_string()) names.push_back(name.get<std::string>());
+    }
+  }
+  if (names.empty()) {
+    fail(ErrorKind::kCorrupt,
+         "{}: the metadata names no architecture (\"architectures\" in config.json, "
+         "\"general.architecture\" in GGUF)",
+         checkpoint.path());
+  }
+  return names;
+}
+
+}  // namespace
+
+Meta::Meta(const Checkpoint& checkpoint, int64_t context)
+    : checkpoint_(checkpoint),
+      root_(checkpoint.metadata()),
+      context_(context),
+      architectures_(read_architectures(checkpoint)) {
+  // Checkpoints with vision or audio towers keep the decoder's configuration one level down.
+  if (const auto it = root_.find("text_config"); !gguf() && it != root_.end() && it->is_object()) {
+    const Json inner = *it;
+    root_ = inner;
+  }
+}
+
+Meta Meta::with_defaults(const Json& values) const {
+  Meta filled(*this);
+  if (gguf()) return filled;
+  for (const auto& [key, value] : values.items()) {
+    if (!has(key)) filled.root_[key] = value;
+  }
+  return filled;
+}
+
+std::string Meta::spelled(std::string_view key) const {
+  return gguf() ? fmt::format("{}.{}", architectures_.front(), gguf_key(key)) : std::string(key);
+}
+
+const Json* Meta::find(std::string_view key) const {
+  if (gguf() && gguf_key(key).empty()) return nullptr;
+  const auto it = root_.find(spelled(key));
+  return it == root_.end() || it->is_null() ? nullptr : &*it;
+}
+
+void Meta::wrong(std::string_view key, std::string_view expected) const {
+  const Json* value = find(key);
+  fail(ErrorKind::kCorrupt, "{}: \"{}\" {}; it must be {}", checkpoint_.path(), spelled(key),
+       value == nullptr ? "is missing" : "is " + value->dump().substr(0, 60), expected);
+}
+
+bool Meta::has(std::string_view key) const { return find(key) != nullptr; }
+
+int64_t Meta::integer(std::string_view key) const {
+  const Json* value = find(key);
+  if (value == nullptr || !value->is_number()) wrong(key, "a whole number");
+  const double number = value->get<double>();
+  if (number != std::floor(number) || number < 0 || number > static_cast<double>(kMaxInteger)) {
+    wrong(key, "a whole number, not negative");
+  }
+  return static_cast<int64_t>(number);
+}
+
+int64_t Meta::integer(std::string_view key, int64_t otherwise) const { return has(key) ? integer(key) : otherwise; }
+
+float Meta::number(std::string_view key) const {
+  const Json* value = find(key);
+  if (value == nullptr || !value->is_number() || !std::isfinite(value->get<float>())) wrong(key, "a finite number");
+  return value->get<float>();
+}
+
+float Meta::number(std::string_view key, float otherwise) const { return has(key) ? number(key) : otherwise; }
+
+bool Meta::flag(std::string_view key, bool otherwise) const {
+  const Json* value = find(key);
+  if (value == nullptr) return otherwise;
+  if (!value->is_boolean()) wrong(key, "true or false");
+  return value->get<bool>();
+}
+
+std::string Meta::text(std::string_view key, const std::string& otherwise) const {
+  const Json* value = find(key);
+  if (value == nullptr) return otherwise;
+  if (!value->is_string()) wrong(key, "a string");
+  return value->get<std::string>();
+}
+
+int64_t Meta::layers() const {
+  constexpr int64_t kMaxLayers = 4096;
+  const int64_t layers = integer("num_hidden_layers");
+  if (layers < 1 || layers > kMaxLayers) wrong("num_hidden_layers", fmt::format("between 1 and {}", kMaxLayers));
+  return layers;
+}
+
+int64_t Meta::vocab() const {
+  if (!gguf()) return integer("vocab_size");
+  const Shape& table = TensorNames(checkpoint_).need("embed.weight").shape;
+  return table.rank() == 2 ? table[0] : 0;
+}
+
+int64_t Meta::context() const { return context_ > 0 ? context_ : integer("max_position_embeddings"); }
+
+std::string Meta::layer_type(int64_t layer, const std::string& otherwise) const {
+  const Json* list = find("layer_types");
+  if (list == nullptr) return otherwise;
+  if (!list->is_array() || static_cast<int64_t>(list->size()) < layers()) {
+    wrong("layer_types", "a list with one entry a layer");
+  }
+  const Json& type = (*list)[static_cast<size_t>(layer)];
+  if (type != "full_attention" && type != "sliding_attention") {
+    fail(ErrorKind::kUnsupported, "{}: layer_types[{}] is {}; this family has full_attention and sliding_attention",
+         checkpoint_.path(), layer, type.dump().substr(0, 60));
+  }
+  return type.get<std::string>();
+}
+
+Activation Meta::activation(std::string_view otherwise) const {
+  struct Row {
+    std::string_view name;
+    Activation activation;
+  };
+  static constexpr Row kRows[] = {{"silu", Activation::kSilu},         {"swish", Activation::kSilu},
+                                  {"gelu", Activation::kGelu},         {"gelu_pytorch_tanh", Activation::kGeluTanh},
+                                  {"gelu_new", Activation::kGeluTanh}, {"relu", Activation::kRelu}};
+  const std::string name = text("hidden_activation", text("hidden_act", std::string(otherwise)));
+  for (const Row& row : kRows) {
+    if (row.name == name) return row.activation;
+  }
+  fail(ErrorKind::kUnsupported, "{}: activation \"{}\" is not known", checkpoint_.path(), name);
+}
+
+}  // namespace baize

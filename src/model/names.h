@@ -1,0 +1,40 @@
+// Names: the one place that knows how checkpoints spell things. Canonical tensor names ("attn.q" of layer 3, "embed")
+// are found under their Hugging Face or GGUF spellings, and canonical config keys (Hugging Face's) under GGUF's.
+// Presence of a tensor is the flag for biases, q/k norms and an untied head. Read-only view of a Checkpoint; any
+// thread.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <unordered_set>
+
+#include "formats/checkpoint.h"
+
+namespace baize {
+
+/// GGUF's key suffix for a Hugging Face config key ("hidden_size" -> "embedding_length"); empty when it has none.
+std::string_view gguf_key(std::string_view hf_key);
+
+class TensorNames {
+ public:
+  explicit TensorNames(const Checkpoint& checkpoint);
+
+  /// The tensor of a canonical name, without or with a layer: find("embed.weight"), find("attn.q.bias", 3).
+  /// nullptr when the checkpoint has none. Remembers what was found.
+  const SourceTensor* find(std::string_view canonical, int64_t layer = -1);
+  /// find, or Error(kCorrupt) naming the spellings looked for.
+  const SourceTensor& need(std::string_view canonical, int64_t layer = -1);
+
+  /// Throws Error(kUnsupported) when the checkpoint holds weights that nothing asked for: they would be a mechanism
+  /// that the family does not compute.
+  void check_all_used() const;
+  /// Marks a tensor as used under its own spelling.
+  void use(const SourceTensor& tensor) { used_.insert(tensor.name); }
+
+ private:
+  const Checkpoint& checkpoint_;
+  std::string prefix_;  // what Hugging Face names stand under: "model.", "language_model.model.", ...
+  std::unordered_set<std::string> used_;
+};
+
+}  // namespace baize

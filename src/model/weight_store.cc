@@ -1,0 +1,70 @@
+#include "model/weight_store.h"
+
+#include <algorithm>
+
+namespace baize {
+
+namespace {
+constexpr int64_t kSmallChunk = int64_t{1} << 20;
+constexpr int64_t kSmallAlignment = 256;
+}  // namespace
+
+Buffer& WeightStore::hold(int64_t bytes) {
+  buffers_.push_back(backend_.allocate(bytes));
+  return buffers_.back();
+}
+
+Tensor WeightStore::small(std::span<const float> values) {
+  const auto bytes = static_cast<int64_t>(values.size_bytes());
+  const int64_t room = (bytes + kSmallAlignment - 1) / kSmallAlignment * kSmallAlignment;
+  const Shape shape{static_cast<int64_t>(values.size())};
+  resident_bytes_ += room;
+  if (dry_) return Tensor(nullptr, DType::kF32, shape, backend_.place());
+  if (small_left_ < room) {
+    small_left_ = std::max(room, kSmallChunk);
+    small_next_ = static_cast<char*>(hold(small_left_).data());
+  }
+  void* at = small_next_;
+  small_next_ += room;
+  small_left_ -= room;
+  backend_.upload(at, values.data(), bytes);
+  return Tensor(at, DType::kF32, shape, backend_.place());
+}
+
+Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
+  const LinearShape shape{source.format, source.shape[0], source.shape[1]};
+  if (pack != nullptr) return packed(source, shape, *pack);
+
+  if (const auto known = stored_.find(&source); known != stored_.end()) return known->second;
+  const auto bytes = static_cast<int64_t>(source.bytes.size());
+  resident_bytes_ += bytes;
+  Tensor view(const_cast<std::byte*>(source.bytes.data()), DType::kU8, {bytes});  // read-only by contract
+  if (backend_.place().kind != Place::kHost) {
+    view = Tensor(nullptr, DType::kU8, {bytes}, backend_.place());
+    if (!dry_) {
+      view.data = hold(bytes).data();
+      backend_.upload(view.data, source.bytes.data(), bytes);
+      source.file->drop_pages(source.bytes);
+    }
+  }
+  return stored_[&source] = view;
+}
+
+Tensor WeightStore::packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack) {
+  const int64_t bytes = pack.bytes(shape);
+  resident_bytes_ += bytes;
+  Tensor result(nullptr, DType::kU8, {bytes}, backend_.place());
+  if (dry_) return result;
+  result.data = hold(bytes).data();
+  const bool host = backend_.place().kind == Place::kHost;
+  const Buffer staging = host ? Buffer() : Buffer::host(bytes);
+  auto* target = static_cast<std::byte*>(host ? result.data : staging.data());
+  backend_.parallel_for(
+      shape.n, std::max<int64_t>(pack.row_step, 64 / pack.row_step * pack.row_step),
+      [&](int64_t begin, int64_t end) { pack.repack(shape, source.bytes.data(), target, begin, end); });
+  if (!host) backend_.upload(result.data, target, bytes);
+  source.file->drop_pages(source.bytes);
+  return result;
+}
+
+}  // namespace baize

@@ -1,0 +1,42 @@
+// WeightStore: puts checkpoint tensors where a backend wants them: in place in the mapped file, packed into another
+// layout (then the stored pages are dropped, so that both are never resident), or uploaded to a device. Used by bind,
+// which hands the buffers to the Model. One thread.
+#pragma once
+
+#include <map>
+#include <vector>
+
+#include "formats/tensor_source.h"
+#include "ops/backend.h"
+
+namespace baize {
+
+class WeightStore {
+ public:
+  /// A dry store decides and counts like a real one, but reads, packs and allocates nothing.
+  WeightStore(Backend& backend, bool dry) : backend_(backend), dry_(dry) {}
+
+  /// `values` as an f32 tensor [n] on the backend.
+  Tensor small(std::span<const float> values);
+
+  /// A stored matrix [n, k], in the layout of `pack` (null: as stored).
+  Tensor matrix(const SourceTensor& source, const Pack* pack);
+
+  /// Bytes of weights that will be resident, mapped ones included.
+  int64_t resident_bytes() const { return resident_bytes_; }
+  std::vector<Buffer> take_buffers() { return std::move(buffers_); }
+
+ private:
+  Buffer& hold(int64_t bytes);
+  Tensor packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack);
+
+  Backend& backend_;
+  bool dry_;
+  int64_t resident_bytes_ = 0;
+  std::vector<Buffer> buffers_;
+  char* small_next_ = nullptr;  // unused rest of the current buffer of small tensors
+  int64_t small_left_ = 0;
+  std::map<const SourceTensor*, Tensor> stored_;  // matrices placed as stored: a tied table is placed once
+};
+
+}  // namespace baize

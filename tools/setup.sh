@@ -123,6 +123,7 @@ test_part() {
   need_file /usr/src/googletest/googletest/CMakeLists.txt googletest
   need_command xz xz-utils  # the golden cases
   need_command git git
+  need_command openssl openssl
   need_command npm npm
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 }

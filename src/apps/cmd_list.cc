@@ -1,6 +1,6 @@
 #include "apps/cmd_list.h"
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 
 #include <algorithm>
 #include <memory>

@@ -1,6 +1,7 @@
 #include "apps/cmd_pull.h"
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
+#include <CLI/Validators.hpp>
 
 #include <csignal>
 #include <memory>

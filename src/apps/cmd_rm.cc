@@ -1,6 +1,6 @@
 #include "apps/cmd_rm.h"
 
-#include <CLI/CLI.hpp>
+#include <CLI/App.hpp>
 
 #include <memory>
 

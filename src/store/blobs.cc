@@ -50,7 +50,7 @@ bool has_blob(const Layout& layout, std::string_view sha256, int64_t bytes) {
   return size_of_file(layout.blob(sha256)) == bytes;
 }
 
-Partial::Partial(const Layout& layout, std::string key, int64_t keep, Progress& progress)
+Partial::Partial(const Layout& layout, const std::string& key, int64_t keep, Progress& progress)
     : layout_(layout), path_(partial_path(layout, key)), note_(note_path(layout, key)) {
   fd_ = open_file(path_, O_RDWR | O_CREAT | O_NOFOLLOW);
   size_ = read_pieces(fd_.get(), path_, keep, progress, [&](std::span<const char> bytes) {

@@ -42,7 +42,7 @@ class Partial {
  public:
   /// Opens or creates blobs/<key>.partial. `keep` bytes of what is there are kept and hashed (which reads them);
   /// the rest is cut off. Throws Error(kIo, kResource, kCancelled).
-  Partial(const Layout& layout, std::string key, int64_t keep, Progress& progress);
+  Partial(const Layout& layout, const std::string& key, int64_t keep, Progress& progress);
 
   /// Bytes that are there.
   int64_t size() const { return size_; }

@@ -8,6 +8,7 @@
 #include <thread>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/text.h"
 
 namespace baize::store {
@@ -28,7 +29,7 @@ std::optional<ContentRange> parse_content_range(std::string_view text) {
   text.remove_prefix(6);
   const size_t dash = text.find('-');
   const size_t slash = text.find('/');
-  if (dash == text.npos || slash == text.npos || slash < dash) return std::nullopt;
+  if (dash == std::string_view::npos || slash == std::string_view::npos || slash < dash) return std::nullopt;
   const auto number = [](std::string_view digits, int64_t& value) {
     const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
     return error == std::errc() && end == digits.data() + digits.size() && value >= 0;
@@ -41,7 +42,7 @@ std::optional<ContentRange> parse_content_range(std::string_view text) {
 
 // What may stand in If-Range: a strong ETag, else the date of the last change.
 std::string validator_of(const HttpHead& head) {
-  const std::string etag = head.header("etag");
+  std::string etag = head.header("etag");
   if (!etag.empty() && !etag.starts_with("W/")) return etag;
   return head.header("last-modified");
 }
@@ -67,7 +68,7 @@ class Patience {
   void wait_after(const HttpError& error, bool progressed) {
     failures_ = progressed ? 1 : failures_ + 1;
     const std::string message = what_.empty() ? error.what() : fmt::format("{}: {}", what_, error.what());
-    if (!error.retryable() || (!error.connected() && !context_.reached)) throw HttpError(message, false);
+    if (!error.retryable() || (!error.answer().connected && !context_.reached)) throw HttpError(message, false);
     if (failures_ > context_.retry.retries) {
       throw HttpError(
           fmt::format("{}; gave up after {} tries, run the same command again to go on from here", message, failures_),
@@ -75,7 +76,7 @@ class Patience {
     }
     const RetryPolicy& retry = context_.retry;
     const double doubled = retry.first_delay * std::pow(2.0, failures_ - 1);
-    const double delay = std::max(error.retry_after, std::min(retry.longest_delay, doubled));
+    const double delay = std::max(error.answer().retry_after, std::min(retry.longest_delay, doubled));
     context_.progress.note(fmt::format("{}; trying again in {:.1f} s", message, delay));
     pause(delay, context_.progress);
   }
@@ -91,9 +92,6 @@ class Download {
   Download(FetchContext& context, const FetchJob& job, const std::string& key)
       : context_(context), job_(job), key_(key), partial_(context.layout, key, usable_bytes(), context.progress) {
     resumed_ = partial_.size() > 0;
-    if (resumed_) {
-      context.progress.note(fmt::format("{}: going on after {}", job.file, human_bytes(partial_.size())));
-    }
   }
 
   ModelFile run() {
@@ -111,6 +109,14 @@ class Download {
   // How much of an earlier partial can be built upon. With a known digest all of it: the digest decides in the end.
   // Otherwise what the note vouches for, if the server can be asked whether the file is still the same.
   int64_t usable_bytes() {
+    const int64_t usable = known_good_bytes();
+    if (usable > 0) {  // said before they are read for the digest, which takes a while
+      context_.progress.note(fmt::format("{}: going on after {}", job_.file, human_bytes(usable)));
+    }
+    return usable;
+  }
+
+  int64_t known_good_bytes() {
     const int64_t present = partial_size(context_.layout, key_);
     if (digest_known()) return job_.bytes >= 0 && present > job_.bytes ? 0 : present;
     const auto note = read_note(context_.layout, key_);
@@ -127,7 +133,7 @@ class Download {
         if (job_.bytes < 0 || partial_.size() < job_.bytes) transfer();
         return unchanged_ ? unchanged() : finish();
       } catch (const HttpError& error) {
-        const bool range_refused = error.status == 416 && partial_.size() > 0;
+        const bool range_refused = error.answer().status == 416 && partial_.size() > 0;
         if (range_refused) partial_.restart();
         const bool progressed = partial_.size() >= best + kCountsAsProgress;
         best = std::max(best, partial_.size());
@@ -149,7 +155,7 @@ class Download {
     } else if (asks_for_changes()) {
       request.headers.push_back("If-None-Match: " + job_.previous->etag);
     }
-    request.headers.push_back("Accept-Encoding: identity");
+    request.headers.emplace_back("Accept-Encoding: identity");
     total_ = job_.bytes;
     HttpSink sink;
     sink.head = [&](const HttpHead& head) { on_head(head); };
@@ -241,7 +247,8 @@ class Download {
   void note_progress_quietly() {
     try {
       note_progress();
-    } catch (const Error&) {  // a full disk, say: the first error is the one to tell
+    } catch (const Error& error) {  // a full disk, say: the first error is the one to tell
+      log::debug("{}", error.what());
     }
   }
 

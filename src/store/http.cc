@@ -33,8 +33,7 @@ using HeaderList = std::unique_ptr<curl_slist, ListFree>;
 void append(HeaderList& list, const std::string& header) {
   curl_slist* grown = curl_slist_append(list.get(), header.c_str());
   BAIZE_CHECK(grown != nullptr);
-  (void)list.release();
-  list.reset(grown);
+  if (!list) list.reset(grown);  // a list that has an element keeps its head
 }
 
 std::string part_of(CURLU* url, CURLUPart part, unsigned flags = 0) {
@@ -106,10 +105,8 @@ std::string server_words(const HttpHead& head, const std::string& body) {
   } else {
     message = fmt::format("{} answered HTTP {}{}{}", shown(head.url), status, said, busy ? "; try again later" : "");
   }
-  HttpError error(message, busy);
-  error.status = status;
-  error.retry_after = std::clamp(std::atof(head.header("retry-after").c_str()), 0.0, 60.0);
-  throw error;
+  const double retry_after = std::clamp(std::atof(head.header("retry-after").c_str()), 0.0, 60.0);
+  throw HttpError(message, busy, HttpAnswer{.status = status, .retry_after = retry_after});
 }
 
 [[noreturn]] void fail_on_curl(CURLcode code, const std::string& url, const char* detail) {
@@ -118,10 +115,11 @@ std::string server_words(const HttpHead& head, const std::string& body) {
   switch (code) {
     case CURLE_COULDNT_RESOLVE_HOST:
     case CURLE_COULDNT_RESOLVE_PROXY:
-      throw HttpError(fmt::format("cannot find the server {}; check the address and the network", host), true, false);
+      throw HttpError(fmt::format("cannot find the server {}; check the address and the network", host), true,
+                      HttpAnswer{.connected = false});
     case CURLE_COULDNT_CONNECT:
       throw HttpError(fmt::format("cannot connect to {} ({}); check the address and the network", host, why), true,
-                      false);
+                      HttpAnswer{.connected = false});
     case CURLE_PEER_FAILED_VERIFICATION:
     case CURLE_SSL_CACERT_BADFILE:
     case CURLE_SSL_ISSUER_ERROR:
@@ -149,6 +147,12 @@ std::string certificate_file() {
     if (std::filesystem::exists(path, ignored)) return path;
   }
   return "";
+}
+
+// https; or plain http where that is meant; or from plain http on this machine to plain http on this machine.
+bool may_go_to(const HttpRequest& request, const std::string& url) {
+  if (request.plain_http_allowed || origin_of(url).starts_with("https://")) return true;
+  return origin_of(request.url).starts_with("http://") && is_loopback(request.url) && is_loopback(url);
 }
 
 template <typename T>
@@ -207,8 +211,8 @@ struct HttpClient::Hop {
     if (line.starts_with("HTTP/")) {  // also begins the final answer after "100 Continue"
       hop.head.headers.clear();
       const size_t space = line.find(' ');
-      hop.head.status = space == line.npos ? 0 : std::atoi(std::string(line.substr(space + 1, 3)).c_str());
-    } else if (const size_t colon = line.find(':'); colon != line.npos) {
+      hop.head.status = space == std::string_view::npos ? 0 : std::atoi(std::string(line.substr(space + 1, 3)).c_str());
+    } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
       hop.head.headers[lower(trimmed(line.substr(0, colon)))] = trimmed(line.substr(colon + 1));
     }
     return size * count;
@@ -293,7 +297,7 @@ void HttpClient::get(const HttpRequest& request, const HttpSink& sink) {
   for (int hops = 0; hops <= kMaxRedirects; ++hops) {
     const std::string origin = origin_of(url);
     if (origin.empty()) throw HttpError(fmt::format("\"{}\" is not a valid http address", shown(url)), false);
-    if (!request.plain_http_allowed && !origin.starts_with("https://")) {
+    if (!may_go_to(request, url)) {
       throw HttpError(fmt::format("{} leads to {}, which is not https; refused", shown(request.url), shown(url)),
                       false);
     }
@@ -336,7 +340,7 @@ std::string origin_of(const std::string& text) {
 bool is_loopback(const std::string& text) {
   const std::string host = lower(host_of(text));
   // An address written in digits: a name such as "127.0.0.1.example.org" must not pass.
-  const bool digits = host.find_first_not_of("0123456789.") == host.npos;
+  const bool digits = host.find_first_not_of("0123456789.") == std::string_view::npos;
   return host == "localhost" || host == "[::1]" || (digits && host.starts_with("127."));
 }
 

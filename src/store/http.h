@@ -15,19 +15,24 @@
 
 namespace baize::store {
 
+/// What a server answered to a request that failed.
+struct HttpAnswer {
+  int status = 0;          // 0 when it broke off before one
+  double retry_after = 0;  // seconds the server asked to wait
+  bool connected = true;   // false: no server was ever reached
+};
+
 /// A failed request. `retryable`: the same request may succeed later (broken connection, timeout, 429, 5xx).
 class HttpError : public Error {
  public:
-  HttpError(const std::string& message, bool retryable, bool connected = true)
-      : Error(ErrorKind::kNetwork, message), retryable_(retryable), connected_(connected) {}
+  HttpError(const std::string& message, bool retryable, HttpAnswer answer = {})
+      : Error(ErrorKind::kNetwork, message), retryable_(retryable), answer_(answer) {}
   bool retryable() const { return retryable_; }
-  bool connected() const { return connected_; }  // false: no server was ever reached
-  int status = 0;                                // of the answer, 0 when there was none
-  double retry_after = 0;                        // seconds the server asked to wait
+  const HttpAnswer& answer() const { return answer_; }
 
  private:
   bool retryable_;
-  bool connected_;
+  HttpAnswer answer_;
 };
 
 struct HttpRequest {
@@ -35,7 +40,7 @@ struct HttpRequest {
   std::vector<std::string> headers = {};  // sent on every hop, "Name: value"
   std::vector<std::string> secret_headers =
       {};                           // sent only to the scheme, host and port of `url`, whatever redirects follow
-  bool plain_http_allowed = false;  // otherwise every hop is https
+  bool plain_http_allowed = false;  // else each hop is https, or on this machine as `url` is
   std::string token_hint = {};      // what to do about 401 and 403, as a sentence part
 };
 

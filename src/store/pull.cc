@@ -179,13 +179,11 @@ class Pull {
            source.file);
     }
     check_digest_fits(parts.size());
-    // Over plain http anyone on the way can change the file, unless its digest is known or it stays on this machine.
-    const bool plain_http_allowed = !sha256_.empty() || is_loopback(source.url);
     std::vector<ModelFile> files;
     for (const std::string& part : parts) {
       FetchJob job{.file = part, .request = {}, .sha256 = sha256_, .bytes = bytes_, .previous = previous(part)};
       job.request.url = parts.size() == 1 ? source.url : sibling_url(source.url, part);
-      job.request.plain_http_allowed = plain_http_allowed;
+      job.request.plain_http_allowed = !sha256_.empty();  // otherwise anyone on the way could change the file
       job.index = static_cast<int>(files.size()) + 1;
       job.count = static_cast<int>(parts.size());
       files.push_back(fetch_file(context_, job));

@@ -78,7 +78,8 @@ UrlSource parse_url(std::string_view text) {
   path.remove_prefix(path.find("://") + 3);
   const size_t slash = path.rfind('/');
   std::string file = slash == std::string_view::npos ? "" : percent_decoded(path.substr(slash + 1));
-  if (!file.ends_with(".gguf") || file == ".gguf" || !is_safe_relative_path(file) || file.find('/') != file.npos) {
+  if (!file.ends_with(".gguf") || file == ".gguf" || !is_safe_relative_path(file) ||
+      file.find('/') != std::string_view::npos) {
     fail(ErrorKind::kInvalidArgument,
          "the address {} does not name a .gguf file; for a model of several files use hf:owner/repo or ms:owner/repo",
          text.substr(0, 300));

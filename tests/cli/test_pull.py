@@ -184,6 +184,8 @@ def test_redirects(machine, hub):
     assert (machine.folder("tiny") / "tiny.gguf").read_bytes() == data
     hub.add("/loop.gguf", b"", redirect="/loop.gguf")
     assert "redirects more than" in machine.bad(NETWORK, "pull", hub.url + "/loop.gguf")
+    hub.add("/away.gguf", b"", redirect="http://example.invalid/x.gguf")
+    assert "leads to http://example.invalid/x.gguf, which is not https" in machine.bad(NETWORK, "pull", hub.url + "/away.gguf")
     hub.add("/file.gguf", b"", redirect="file:///etc/passwd")
     assert "not a valid http address" in machine.bad(NETWORK, "pull", hub.url + "/file.gguf")
 

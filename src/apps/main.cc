@@ -5,6 +5,9 @@
 #include <cstdio>
 #include <new>
 
+#include "apps/cmd_list.h"
+#include "apps/cmd_pull.h"
+#include "apps/cmd_rm.h"
 #include "apps/commands.h"
 #include "apps/version.h"
 #include "base/error.h"
@@ -24,7 +27,7 @@ int report(const char* message, int code) {
 
 int run_program(int argc, char** argv) {
   CLI::App program("Baize runs large language models on this machine.", "baize");
-  program.set_version_flag("--version", "baize " + std::string(kVersion));
+  program.set_version_flag("--version", "baize " + std::string(apps::kVersion));
   program.set_help_all_flag("--help-all", "Print the help of every command");
   program.require_subcommand(1);
   init_logging("warn");
@@ -33,7 +36,11 @@ int run_program(int argc, char** argv) {
           "--log", [](const std::string& level) { init_logging(level); },
           "messages on standard error: debug, info, warn (default), error or off")
       ->envname("BAIZE_LOG");
-  add_commands(program);
+  apps::add_pull_command(program);
+  apps::add_list_command(program);
+  apps::add_rm_command(program);
+  apps::add_logits_command(program);
+  apps::add_generate_command(program);
   try {
     program.parse(argc, argv);
   } catch (const CLI::Success& help) {

@@ -35,16 +35,15 @@ void check_request(const GenRequest& request, int64_t vocab, int64_t context) {
 
 }  // namespace
 
-StepLimits Engine::limits(int64_t context) { return {std::min(kStepRows, context), 1, 1, context}; }
+StepLimits EngineLimits::step() const {
+  return {.rows = std::min(step_rows, context), .seqs = 1, .out_rows = 1, .context = context};
+}
 
-int64_t Engine::pages(const CacheLayout& layout, int64_t context) { return layout.pages_for(context, kStepRows); }
-
-Engine::Engine(std::shared_ptr<const Model> model, Backend& backend, Compute compute, int64_t context)
+Engine::Engine(std::shared_ptr<const Model> model, Backend& backend, Compute compute, const EngineLimits& limits)
     : model_(std::move(model)),
-      context_(context),
-      runner_(model_, backend, compute, limits(context),
-              pages(make_cache_layout(state_needs(model_->spec, model_->precision)), context)),
-      pool_(pages(runner_.layout(), context)),
+      limits_(limits),
+      runner_(model_, backend, compute, limits.step(), limits.pages(cache_layout(*model_))),
+      pool_(limits.pages(runner_.layout())),
       thread_([this] { loop(); }) {}
 
 Engine::~Engine() {
@@ -54,7 +53,7 @@ Engine::~Engine() {
 }
 
 RequestHandle Engine::submit(GenRequest request) {
-  check_request(request, model_->spec.dims.vocab, context_);
+  check_request(request, model_->spec.dims.vocab, limits_.context);
   auto state = std::make_shared<RequestState>();
   state->request = std::move(request);
   BAIZE_CHECK(waiting_.push(state));
@@ -88,7 +87,7 @@ void Engine::answer(RequestState& state) {
   Done done;
   begin_sequence(request, done.usage);
   const Sampler sampler(request);
-  const int64_t most = request.max_tokens.value_or(context_);
+  const int64_t most = request.max_tokens.value_or(limits_.context);
   while (true) {
     const Token token = compute_next(state, sampler, done.usage.new_tokens);
     sequence_->tokens.push_back(token);
@@ -100,7 +99,7 @@ void Engine::answer(RequestState& state) {
     ++done.usage.new_tokens;
     state.events.push(Tokens{{token}});
     done.reason = done.usage.new_tokens >= most ? FinishReason::kLength : FinishReason::kContext;
-    if (done.usage.new_tokens >= most || sequence_->size() > context_) break;
+    if (done.usage.new_tokens >= most || sequence_->size() > limits_.context) break;
   }
   state.events.push(done);
 }
@@ -121,7 +120,7 @@ Token Engine::compute_next(const RequestState& state, const Sampler& sampler, in
   while (true) {
     check_cancelled(state);
     const int64_t left = sequence.size() - sequence.n_computed;
-    const int64_t rows = std::min(left, kStepRows);
+    const int64_t rows = std::min(left, limits_.step_rows);
     const bool last = rows == left;
     sequence.cache.slide(sequence.n_computed);
     BAIZE_CHECK(sequence.cache.reserve(sequence.n_computed + rows));  // the pool holds one sequence of any length

@@ -15,7 +15,7 @@
 namespace baize {
 
 /// GGUF's token types (key tokenizer.ggml.token_type).
-enum class GgufTokenType : int32_t {
+enum class GgufTokenType : int64_t {
   kUndefined = 0,
   kNormal = 1,
   kUnknown = 2,
@@ -31,9 +31,9 @@ struct GgufVocab {
   std::string pre;                       // pre
   std::vector<std::string_view> tokens;  // tokens, [vocabulary]
   std::vector<float> scores;             // scores, [vocabulary] or empty
-  std::vector<int32_t> types;            // token_type, [vocabulary] or empty
+  std::vector<int64_t> types;            // token_type, [vocabulary] or empty
   std::vector<std::string_view> merges;  // merges, "left right"
-  std::string_view precompiled_charsmap;
+  std::string precompiled_charsmap;      // its bytes
 
   std::optional<Token> bos, eos, eot, eom, unk, sep, pad, cls, mask;   // *_token_id (sep: seperator_token_id)
   std::optional<bool> add_bos, add_eos, add_sep;                       // add_*_token

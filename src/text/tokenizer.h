@@ -53,7 +53,7 @@ class Tokenizer {
   /// Whether `id` is a control token, which is not part of the text.
   bool is_special(Token id) const;
 
-  /// One past the highest id. The model's own vocabulary may be larger (padding) .
+  /// One past the highest id. The model's own vocabulary may be larger (padding).
   Token vocab_size() const { return vocab_size_; }
 
   std::optional<Token> bos() const { return bos_; }
@@ -78,7 +78,8 @@ class Tokenizer {
 
   /// Takes the handle over and asks it what it is.
   explicit Tokenizer(baize_tokenizer* handle);
-  void find_end_tokens(std::span<const Token> named);
+  /// `ends`: what ends an answer besides eos.
+  void set_begin_and_end(std::optional<Token> bos, std::optional<Token> eos, std::vector<Token> ends);
 
   std::unique_ptr<baize_tokenizer, Free> handle_;
   Token vocab_size_ = 0;

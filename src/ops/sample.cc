@@ -44,19 +44,20 @@ void for_each_seen(std::span<const Token> seen, float* logits, int64_t vocab, co
 // Bias, then the penalties, on the few tokens they concern.
 void adjust(const SampleRow& row, float* logits, int64_t vocab) {
   for (const LogitBias& bias : row.bias) {
+    if (mutated("sample.bias")) break;
     BAIZE_CHECK(bias.token >= 0 && bias.token < vocab);
     logits[bias.token] += bias.bias;
   }
   const SampleParams& p = row.params;
-  if (p.repetition_penalty != 1) {
+  if (p.repetition_penalty != 1 && !mutated("sample.repetition")) {
     for_each_seen(row.history, logits, vocab, [&](float& logit, float) {
       logit = logit > 0 ? logit / p.repetition_penalty : logit * p.repetition_penalty;
     });
   }
-  if (p.frequency_penalty != 0 || p.presence_penalty != 0) {
-    for_each_seen(row.drawn, logits, vocab, [&](float& logit, float count) {
-      logit -= p.frequency_penalty * count + p.presence_penalty;
-    });
+  const float frequency = mutated("sample.frequency") ? 0 : p.frequency_penalty;
+  const float presence = mutated("sample.presence") ? 0 : p.presence_penalty;
+  if (frequency != 0 || presence != 0) {
+    for_each_seen(row.drawn, logits, vocab, [&](float& logit, float count) { logit -= frequency * count + presence; });
   }
 }
 

@@ -52,7 +52,9 @@ void CpuOps::do_attention(const AttnArgs& args, const Tensor& q, const KvView& k
   }
   const Tensor scratch_memory = temp(DType::kF32, {call.scratch_floats * pool_.size()});
   if (dry()) return;
-  BAIZE_DCHECK(q.dtype == DType::kF32 && q.strides[2] == 1 && out.strides[2] == 1 && kv.k.strides[3] == 1);
+  BAIZE_DCHECK(q.dtype == DType::kF32);
+  BAIZE_DCHECK(q.strides[2] == 1);
+  BAIZE_DCHECK(kv.k.strides[3] == 1);
   call.partials = partial_memory.as<float>();
   call.scratch = scratch_memory.as<float>();
 

@@ -20,7 +20,8 @@ constexpr int64_t kPieceElements = 8192;
 float* row_of(const Tensor& t, int64_t r) { return t.as<float>() + r * t.strides[0]; }
 
 void check_f32_rows(const Tensor& t) {
-  BAIZE_DCHECK(t.dtype == DType::kF32 && t.shape.rank() == 2 && t.strides[1] == 1);
+  BAIZE_DCHECK(t.dtype == DType::kF32);
+  BAIZE_DCHECK(t.strides[1] == 1);
 }
 
 }  // namespace
@@ -174,9 +175,19 @@ void CpuOps::store_row(const Tensor& view, int64_t offset, const float* values, 
   }
 }
 
-void CpuOps::norm_rope_store_row(const QkvArgs& args, const RopeTable* table, int64_t r, const float* row,
-                                 const KvView& kv, const Tensor& q, float* scratch) {
+struct CpuOps::QkvCall {
+  const QkvArgs& args;
+  const RopeTable* table;  // null: no rotation
+  const Tensor& qkv;
+  const KvView& kv;
+  const Tensor& q;
+};
+
+// `head` holds one head.
+void CpuOps::norm_rope_store_row(const QkvCall& call, int64_t r, float* head) {
+  const auto& [args, table, qkv, kv, q] = call;
   const auto& [heads, kv_heads, head_dim] = args.shape;
+  const float* row = row_of(qkv, r);
   const int64_t pairs = table != nullptr ? args.rope.inv_freq.shape[0] : 0;
   const auto prepare = [&](const Norm& norm, const float* in, float* out) {
     if (norm.present()) {
@@ -201,8 +212,8 @@ void CpuOps::norm_rope_store_row(const QkvArgs& args, const RopeTable* table, in
     return page * view.strides[0] + position % block * view.strides[1] + h * view.strides[2];
   };
   for (int64_t h = 0; h < kv_heads; ++h) {
-    prepare(args.k_norm, row + (heads + h) * head_dim, scratch);
-    store_row(kv.k, place(kv.k, h), scratch, head_dim);
+    prepare(args.k_norm, row + (heads + h) * head_dim, head);
+    store_row(kv.k, place(kv.k, h), head, head_dim);
     store_row(kv.v, place(kv.v, h), row + (heads + kv_heads + h) * head_dim, head_dim);
   }
 }
@@ -210,12 +221,10 @@ void CpuOps::norm_rope_store_row(const QkvArgs& args, const RopeTable* table, in
 void CpuOps::do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) {
   if (dry()) return;
   check_f32_rows(qkv);
-  const RopeTable* table = args.rope.present() ? &rope_table(args.rope) : nullptr;
+  const QkvCall call{args, args.rope.present() ? &rope_table(args.rope) : nullptr, qkv, kv, q};
   over_rows(input().rows, qkv.shape[1], [&](int64_t begin, int64_t end) {
-    std::vector<float> scratch(static_cast<size_t>(args.shape.head_dim));
-    for (int64_t r = begin; r < end; ++r) {
-      norm_rope_store_row(args, table, r, row_of(qkv, r), kv, q, scratch.data());
-    }
+    std::vector<float> head(static_cast<size_t>(args.shape.head_dim));
+    for (int64_t r = begin; r < end; ++r) norm_rope_store_row(call, r, head.data());
   });
 }
 

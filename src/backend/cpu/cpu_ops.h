@@ -52,6 +52,7 @@ class CpuOps : public Ops {
     int64_t partial, end_partial;  // indices of its partials: [tile][row][head]
   };
   struct AttnCall;
+  struct QkvCall;
 
   /// Runs body(row_begin, row_end) over `rows` rows of `width` elements.
   template <typename Body>
@@ -59,8 +60,7 @@ class CpuOps : public Ops {
 
   const RopeTable& rope_table(const Rope& rope);
   void fill_rope_table(RopeTable& table);
-  void norm_rope_store_row(const QkvArgs& args, const RopeTable* table, int64_t r, const float* row, const KvView& kv,
-                           const Tensor& q, float* scratch);
+  void norm_rope_store_row(const QkvCall& call, int64_t r, float* head);
   void store_row(const Tensor& view, int64_t offset, const float* values, int64_t count);
 
   void plan_attention(const AttnCall& call);

@@ -50,10 +50,11 @@ void find_rows(const AttnTask& task, const HeadCache& cache, Range range, int64_
   }
 }
 
-/// scores = softcap * tanh(scores / softcap), over a vector multiple.
-BAIZE_INLINE void cap_scores(float* scores, int64_t begin, int64_t end, float softcap) {
-  for (int64_t i = begin; i < end; i += kLanes) {
-    store(scores + i, softcap * tanh(load(scores + i) * (1.0f / softcap)));
+/// scores = scale * scores, or softcap * tanh(scale * scores / softcap), over the vectors that hold `seen`.
+BAIZE_INLINE void scale_scores(float* scores, Range seen, float scale, float softcap) {
+  for (int64_t i = seen.begin / kLanes * kLanes; i < seen.end; i += kLanes) {
+    const F32 v = load(scores + i);
+    store(scores + i, softcap > 0 ? softcap * tanh(v * (scale / softcap)) : v * scale);
   }
 }
 

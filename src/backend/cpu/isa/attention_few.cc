@@ -118,6 +118,7 @@ void attend(const AttnTask& task, int64_t tile, float* partials, int64_t partial
   for (int64_t j = 0; j < count; ++j) {
     queries[j] = task.q + j / task.group * task.q_row + j % task.group * task.q_head;
     sums[j] = partials + j * partial_stride + 2;
+    for (int64_t t = 0; t < kKeyTile; t += kLanes) store(scores[j] + t, broadcast(kNone));
   }
 
   find_rows(task, task.k, range, tile_begin, rows);
@@ -126,14 +127,13 @@ void attend(const AttnTask& task, int64_t tile, float* partials, int64_t partial
   });
   for (int64_t j = 0; j < count; ++j) {
     const Range seen = in_tile(visible(task, task.positions[j / task.group]), tile_begin);
-    float* const row = scores[j];
-    for (int64_t t = 0; t < kKeyTile; ++t) row[t] = t >= seen.begin && t < seen.end ? row[t] * task.scale : kNone;
-    if (task.softcap > 0) cap_scores(row, 0, kKeyTile, task.softcap);
     TileSums result{kNone, 0};
-    if (!seen.empty()) result = exponentiate(row, seen, kNone);
-    for (int64_t t = 0; t < kKeyTile; ++t) {
-      if (t < seen.begin || t >= seen.end) row[t] = 0;
+    if (!seen.empty()) {
+      scale_scores(scores[j], seen, task.scale, task.softcap);
+      result = exponentiate(scores[j], seen, kNone);
     }
+    for (int64_t t = range.begin; t < lower(seen.begin, range.end); ++t) scores[j][t] = 0;
+    for (int64_t t = upper(seen.end, range.begin); t < range.end; ++t) scores[j][t] = 0;
     sums[j][-2] = result.highest;
     sums[j][-1] = result.sum;
     for (int64_t d = 0; d < task.head_dim; ++d) sums[j][d] = 0;

@@ -132,9 +132,7 @@ BAIZE_INLINE void update_query(const AttnTask& task, const Layout& layout, const
     for (int64_t t = block.begin; t < block.end; t += kLanes) store(row + t, F32{});
     return;
   }
-  if (task.softcap > 0) {
-    cap_scores(row, seen.begin / kLanes * kLanes, round_up(seen.end, kLanes), task.softcap);
-  }
+  if (task.softcap > 0) scale_scores(row, seen, 1, task.softcap);
   const float before = s.highest[j];
   const TileSums result = exponentiate(row, seen, before);
   for (int64_t t = block.begin; t < seen.begin / kLanes * kLanes; t += kLanes) store(row + t, F32{});

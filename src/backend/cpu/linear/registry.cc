@@ -20,6 +20,12 @@ extern const IsaLinear kLinear;
 namespace avx2 {
 extern const IsaLinear kLinear;
 }
+namespace avx512 {
+extern const IsaLinear kLinear;
+}
+namespace amx {
+extern const IsaLinear kLinear;
+}
 #elif defined(__aarch64__)
 namespace neon {
 extern const IsaLinear kLinear;
@@ -123,9 +129,13 @@ Kernels make(Isa isa) {
       break;
 #if defined(__x86_64__)
     case Isa::kAvx2:
-    case Isa::kAvx512:
-    case Isa::kAmx:
       add_all<avx2::kLinear>(kernels, kVariantPriority);
+      break;
+    case Isa::kAvx512:
+      add_all<avx512::kLinear>(kernels, kVariantPriority);
+      break;
+    case Isa::kAmx:
+      add_all<amx::kLinear>(kernels, kVariantPriority);
       break;
 #elif defined(__aarch64__)
     case Isa::kNeon:

@@ -1,15 +1,17 @@
 #include "backend/cuda/cuda_ops.h"
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/walk_plan.h"
 
 namespace baize::cuda {
 
 namespace {
 
 constexpr int64_t kGraphRows = 256;   // larger steps gain nothing from a graph
-constexpr size_t kMaxGraphs = 128;
+constexpr size_t kMaxKnown = 128;
 constexpr int64_t kMaxCounters = 4096;
 constexpr int64_t kMaxGreedyRows = 4096;
 // A step of at most this many rows a sequence attends row by row.
@@ -32,21 +34,29 @@ CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
   check(cudaMalloc(&counters_, kMaxCounters * sizeof(int)), "hold counters");
   check(cudaMemset(counters_, 0, kMaxCounters * sizeof(int)), "clear counters");
   check(cudaMalloc(&keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
+  check(cudaMalloc(&barrier_, 2 * sizeof(unsigned)), "hold counters");
+  check(cudaMemset(barrier_, 0, 2 * sizeof(unsigned)), "clear counters");
+  if (const char* set = std::getenv("BAIZE_CUDA_WALK"); set != nullptr && *set == '0') walk_ = false;
   check(cudaMallocHost(&host_keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
 }
 
 CudaOps::~CudaOps() {
   cudaStreamSynchronize(exec_.stream);
-  drop_graphs();
+  forget_all();
+  cudaFree(barrier_);
   cudaFreeHost(host_keys_);
   cudaFree(keys_);
   cudaFree(counters_);
 }
 
-void CudaOps::drop_graphs() {
-  for (auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
-  graphs_.clear();
-  seen_.clear();
+void CudaOps::forget_all() {
+  cudaStreamSynchronize(exec_.stream);
+  for (auto& [key, known] : known_) {
+    if (known.graph != nullptr) cudaGraphExecDestroy(known.graph);
+    cudaFree(const_cast<WalkStep*>(known.walk.steps));
+    cudaFree(known.walk.partial);
+  }
+  known_.clear();
 }
 
 void CudaOps::do_begin_step() {
@@ -125,8 +135,30 @@ void CudaOps::run_all() {
   for (const Op& op : ops_) run(op);
 }
 
-void CudaOps::capture(uint64_t key) {
-  if (graphs_.size() >= kMaxGraphs) drop_graphs();
+void CudaOps::prepare_walk(Known& known) {
+  const std::optional<WalkPlan> plan = walk_ ? plan_walk(ops_, step_, exec_.sms) : std::nullopt;
+  if (!plan) return;
+  known.walk = plan->args;
+  void* steps = nullptr;
+  const size_t bytes = plan->steps.size() * sizeof(WalkStep);
+  check(cudaMalloc(&steps, bytes), "hold a walk");
+  known.walk.steps = static_cast<const WalkStep*>(steps);
+  check(cudaMalloc(&known.walk.partial, static_cast<size_t>(plan->partial_floats) * sizeof(float)), "hold a walk");
+  check(cudaMemcpyAsync(steps, plan->steps.data(), bytes, cudaMemcpyHostToDevice, exec_.stream), "upload a walk");
+  check(cudaStreamSynchronize(exec_.stream), "upload a walk");
+  known.walk.barrier = barrier_;
+  known.walks = true;
+}
+
+CudaOps::Known& CudaOps::know(uint64_t key) {
+  if (const auto at = known_.find(key); at != known_.end()) return at->second;
+  if (known_.size() >= kMaxKnown) forget_all();
+  Known& known = known_[key];
+  prepare_walk(known);
+  return known;
+}
+
+void CudaOps::capture(Known& known) {
   check(cudaStreamBeginCapture(exec_.stream, cudaStreamCaptureModeThreadLocal), "record a step");
   cudaGraph_t graph = nullptr;
   try {
@@ -137,11 +169,9 @@ void CudaOps::capture(uint64_t key) {
     throw;
   }
   check(cudaStreamEndCapture(exec_.stream, &graph), "record a step");
-  cudaGraphExec_t exec = nullptr;
-  const cudaError_t status = cudaGraphInstantiate(&exec, graph, 0);
+  const cudaError_t status = cudaGraphInstantiate(&known.graph, graph, 0);
   cudaGraphDestroy(graph);
   check(status, "prepare a recorded step");
-  graphs_.emplace(key, exec);
 }
 
 void CudaOps::flush() {
@@ -149,12 +179,15 @@ void CudaOps::flush() {
   if (step_.rows > kGraphRows) {
     run_all();
   } else {
-    const uint64_t key = hash_step(ops_, step_);
-    if (seen_.insert(key).second) {
-      run_all();  // the first time: modules load, algorithms are chosen, and one step alone needs no graph
+    Known& known = know(hash_step(ops_, step_));
+    if (known.walks) {
+      run(ops_.front());  // the embedding
+      walk(exec_.stream, known.walk, exec_.sms);
+    } else if (++known.uses == 1) {
+      run_all();  // modules load, algorithms are chosen, and one step alone needs no graph
     } else {
-      if (!graphs_.contains(key)) capture(key);
-      check(cudaGraphLaunch(graphs_.at(key), exec_.stream), "run a recorded step");
+      if (known.graph == nullptr) capture(known);
+      check(cudaGraphLaunch(known.graph, exec_.stream), "run a recorded step");
     }
   }
   ops_.clear();

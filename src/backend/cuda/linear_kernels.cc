@@ -26,20 +26,21 @@ int64_t planar_bytes(const LinearShape& shape) {
 void planar_repack(const LinearShape& shape, const std::byte* stored, std::byte* packed, int64_t row_begin,
                    int64_t row_end) {
   const BlockMap map = block_map(shape.format.block, true);
-  const int64_t blocks = shape.k / map.elems;
-  const PlanarRow at = planar_row(map, blocks);
+  const PlanarUnit unit = planar_unit(map);
+  const int64_t blocks = shape.k / map.elems, row_bytes = block_row_bytes(map, shape.k);
   for (int64_t row = row_begin; row < row_end; ++row) {
     const std::byte* from = stored + row * blocks * map.bytes;
-    std::byte* to = packed + row * at.bytes;
-    std::memset(to, 0, static_cast<size_t>(at.bytes));  // the gaps between planes too: equal weights, equal bytes
+    std::byte* to = packed + row * row_bytes;
+    std::memset(to, 0, static_cast<size_t>(row_bytes));  // the gaps between planes too: equal weights, equal bytes
     for (int64_t i = 0; i < blocks; ++i, from += map.bytes) {
-      const auto field = [&](int64_t plane, int offset, int size) {
-        if (size > 0) std::memcpy(to + plane + i * size, from + offset, static_cast<size_t>(size));
+      std::byte* base = to + i / unit.blocks * unit.bytes;
+      const auto field = [&](int plane, int offset, int size) {
+        if (size > 0) std::memcpy(base + plane + i % unit.blocks * size, from + offset, static_cast<size_t>(size));
       };
-      field(at.a, map.at_a, map.a);
-      field(at.b, map.at_b, map.b);
-      field(at.c, map.at_c, map.c);
-      field(at.d, map.at_d, map.d);
+      field(0, map.at_a, map.a);
+      field(unit.b, map.at_b, map.b);
+      field(unit.c, map.at_c, map.c);
+      field(unit.d, map.at_d, map.d);
     }
   }
 }

@@ -9,7 +9,7 @@ namespace baize::cpu::BAIZE_ISA {
 
 #define BAIZE_INLINE inline __attribute__((always_inline))
 
-inline constexpr int kTile = 8;
+inline constexpr int kTile = 12;  // as many chains as vpdpbusd needs to run twice a cycle
 inline constexpr int kTileF32 = 12;
 inline constexpr int kDotBits = 8;  // vpdpbusd: u8 times s8 into i32, no saturation
 inline constexpr bool kDotSigned = false;

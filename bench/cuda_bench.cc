@@ -82,6 +82,7 @@ class Bench {
   std::unique_ptr<Ops> ops_;
   std::vector<int32_t> host_;
   std::vector<Token> chosen_;
+  bool wait_ = true;  // for the tokens of each step
 };
 
 void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes) {
@@ -250,6 +251,7 @@ void Bench::step(int64_t batch, int64_t rows, int64_t at) {
     ops_ = backend_.make_ops(Compute::kAuto, Arena(backend_.allocate(2 * dry->cost().arena_bytes + (64 << 20))));
   }
   forward(model_, input, *ops_, {logits});
+  if (!wait_) return;
   const std::vector<SampleRow> sample_rows(static_cast<size_t>(batch), SampleRow{{.temperature = 0}, {}, {}});
   chosen_.assign(static_cast<size_t>(batch), -2);
   ops_->sample({sample_rows, chosen_}, logits);
@@ -265,7 +267,7 @@ double Bench::seconds_for(int64_t batch, int64_t prompt, int64_t new_tokens) {
 }
 
 void Bench::decode(int64_t batch, int64_t tokens) {
-  make_cache(batch, 512 + tokens + 1);
+  make_cache(batch, 512 + std::max<int64_t>(tokens, 128) + 1);
   seconds_for(batch, 512, 4);  // warm: modules, algorithms, graphs
   double best = 1e9;
   for (int i = 0; i < 2; ++i) {
@@ -273,12 +275,25 @@ void Bench::decode(int64_t batch, int64_t tokens) {
     best = std::min(best, seconds_for(batch, 512, tokens + 1) - one);
   }
   const double rate = static_cast<double>(batch * tokens) / best;
+  const Token last_token = chosen_[0];
   const double cache = static_cast<double>(batch * 576 * config_.layers * config_.kv_heads * config_.head_dim * 4);
   const double floor_s = std::max((static_cast<double>(weight_bytes_) + cache) / kBandwidth,
                                   2.0 * static_cast<double>(batch * linear_params_) / kFlops);
-  fmt::print("{:8} decode  B={:<4} {:10.1f} tok/s  {:8.3f} ms/step  {:5.1f} % of floor  token {}\n", config_.name,
-             batch, rate, 1e3 * best / static_cast<double>(tokens),
-             100 * floor_s * rate / static_cast<double>(batch), chosen_[0]);
+  // The same step again and again without waiting for its token: what the device alone takes, and the host alone.
+  chosen_.assign(static_cast<size_t>(batch), 1);
+  wait_ = false;
+  constexpr int kRepeats = 20;
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < kRepeats; ++i) step(batch, 1, 576);
+  const double host = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kRepeats;
+  wait_ = true;
+  step(batch, 1, 576);
+  const double device = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / (kRepeats + 1);
+  fmt::print(
+      "{:8} decode  B={:<4} {:10.1f} tok/s  {:8.3f} ms/step  {:5.1f} % of floor  token {}; alone: device {:.3f} ms, "
+      "host {:.3f} ms\n",
+      config_.name, batch, rate, 1e3 * best / static_cast<double>(tokens),
+      100 * floor_s * rate / static_cast<double>(batch), last_token, 1e3 * device, 1e3 * host);
   std::fflush(stdout);
 }
 

@@ -153,15 +153,18 @@ TEST(CudaWalkTest, EqualsOpByOp) {
     unsetenv("BAIZE_CUDA_WALK");
     const auto got = model.decode(tokens);
     const auto again = model.decode(tokens);
-    double worst = 0;
+    double worst = 0, sum = 0;
     for (size_t t = 0; t < want.size(); ++t) {
       const double error = nmse(got[t], want[t]);
       if (!(error <= worst)) worst = error;
+      sum += error;
       EXPECT_EQ(got[t], again[t]) << "token " << t;  // no sum depends on the order of blocks
       if (got[t] != again[t]) break;
     }
-    std::printf("  %-20s worst NMSE %.2e\n", c.name, worst);
-    EXPECT_LE(worst, c.type == GgufType::kBF16 ? 3e-4 : 3e-3);  // one bf16 rounding may fall the other way, and spread
+    std::printf("  %-20s mean NMSE %.2e, worst %.2e\n", c.name, sum / tokens, worst);
+    // A rounding to bf16 or to 8 bits may fall the other way, and spread.
+    EXPECT_LE(sum / tokens, c.type == GgufType::kBF16 ? 5e-5 : 1e-3);
+    EXPECT_LE(worst, c.type == GgufType::kBF16 ? 3e-4 : 2e-2);
   }
 }
 

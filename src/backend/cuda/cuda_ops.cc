@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <fstream>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/walk_plan.h"
@@ -37,24 +38,44 @@ CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
   check(cudaMalloc(&barrier_, 2 * sizeof(unsigned)), "hold counters");
   check(cudaMemset(barrier_, 0, 2 * sizeof(unsigned)), "clear counters");
   if (const char* set = std::getenv("BAIZE_CUDA_WALK"); set != nullptr && *set == '0') walk_ = false;
+  if (std::getenv("BAIZE_CUDA_TRACE") != nullptr) {
+    check(cudaMalloc(&trace_, sizeof(long long) * 4 * kTraceSteps), "hold a trace");
+    check(cudaMemset(trace_, 0, sizeof(long long) * 4 * kTraceSteps), "clear a trace");
+  }
   check(cudaMallocHost(&host_keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
 }
 
 CudaOps::~CudaOps() {
   cudaStreamSynchronize(exec_.stream);
+  write_trace();
   forget_all();
+  cudaFree(trace_);
   cudaFree(barrier_);
   cudaFreeHost(host_keys_);
   cudaFree(keys_);
   cudaFree(counters_);
 }
 
+// Lines of: step, clocks of its begin, its input, its products, the grid's barrier.
+void CudaOps::write_trace() {
+  const char* path = std::getenv("BAIZE_CUDA_TRACE");
+  if (trace_ == nullptr || path == nullptr) return;
+  std::vector<long long> clocks(size_t{4} * kTraceSteps);
+  cudaMemcpy(clocks.data(), trace_, clocks.size() * sizeof(long long), cudaMemcpyDeviceToHost);
+  if (clocks[0] == 0) return;
+  std::ofstream file(path);
+  for (size_t i = 0; i < clocks.size() && clocks[i] != 0; i += 4) {
+    file << i / 4;
+    for (size_t j = 0; j < 4; ++j) file << ' ' << clocks[i + j] - clocks[0];
+    file << '\n';
+  }
+}
+
 void CudaOps::forget_all() {
   cudaStreamSynchronize(exec_.stream);
   for (auto& [key, known] : known_) {
     if (known.graph != nullptr) cudaGraphExecDestroy(known.graph);
-    cudaFree(const_cast<WalkStep*>(known.walk.steps));
-    cudaFree(known.walk.partial);
+    for (void* memory : known.memory) cudaFree(memory);
   }
   known_.clear();
 }
@@ -139,14 +160,20 @@ void CudaOps::prepare_walk(Known& known) {
   const std::optional<WalkPlan> plan = walk_ ? plan_walk(ops_, step_, exec_.sms) : std::nullopt;
   if (!plan) return;
   known.walk = plan->args;
-  void* steps = nullptr;
-  const size_t bytes = plan->steps.size() * sizeof(WalkStep);
-  check(cudaMalloc(&steps, bytes), "hold a walk");
-  known.walk.steps = static_cast<const WalkStep*>(steps);
-  check(cudaMalloc(&known.walk.partial, static_cast<size_t>(plan->partial_floats) * sizeof(float)), "hold a walk");
-  check(cudaMemcpyAsync(steps, plan->steps.data(), bytes, cudaMemcpyHostToDevice, exec_.stream), "upload a walk");
+  const auto upload = [&](const auto& values) {
+    void* memory = nullptr;
+    const size_t bytes = values.size() * sizeof(values[0]);
+    check(cudaMalloc(&memory, bytes), "hold a walk");
+    known.memory.push_back(memory);
+    check(cudaMemcpyAsync(memory, values.data(), bytes, cudaMemcpyHostToDevice, exec_.stream), "upload a walk");
+    return memory;
+  };
+  known.walk.steps = static_cast<const WalkStep*>(upload(plan->steps));
+  known.walk.streams = static_cast<const WalkStream*>(upload(plan->streams));
+  known.walk.partial = static_cast<float*>(upload(std::vector<float>(static_cast<size_t>(plan->partial_floats))));
   check(cudaStreamSynchronize(exec_.stream), "upload a walk");
   known.walk.barrier = barrier_;
+  known.walk.trace = known.walk.count <= kTraceSteps ? trace_ : nullptr;
   known.walks = true;
 }
 

@@ -42,7 +42,8 @@ class CudaOps : public Ops {
   struct Known {
     int uses = 0;
     bool walks = false;
-    WalkArgs walk{};                  // its steps and partial results are memory of the device
+    WalkArgs walk{};
+    std::vector<void*> memory;        // of the walk, on the device
     cudaGraphExec_t graph = nullptr;  // from the second use on
   };
 
@@ -53,6 +54,7 @@ class CudaOps : public Ops {
   void prepare_walk(Known& known);
   void capture(Known& known);
   void forget_all();
+  void write_trace();
   void sample_greedy(const SampleArgs& args, const Tensor& logits);
 
   CudaExec exec_;
@@ -64,6 +66,8 @@ class CudaOps : public Ops {
   std::vector<Op> ops_;
   unsigned* barrier_ = nullptr;       // of walks
   bool walk_ = true;                  // false where BAIZE_CUDA_WALK=0, for measuring
+  long long* trace_ = nullptr;        // clocks of the last walk, written to $BAIZE_CUDA_TRACE at the end
+  static constexpr int kTraceSteps = 4096;
   std::unordered_map<uint64_t, Known> known_;  // by hash
 };
 

@@ -62,22 +62,6 @@ constexpr LinearKernel kPlainFew = {
     no_workspace,
     [](Exec& exec, std::span<const LinearCall> calls, void*) { gemv_plain(stream_of(exec), calls); }};
 
-int64_t few_workspace(const LinearShape& shape, int64_t m) { return quantized_bytes(m, shape.k); }
-
-template <bool kIsPlanar>
-bool blocks_few_supports(const LinearQuery& q) {
-  return automatic(q) && few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, kIsPlanar);
-}
-template <bool kIsPlanar>
-void blocks_few_run(Exec& exec, std::span<const LinearCall> calls, void* workspace) {
-  quantize_rows(stream_of(exec), calls[0].x, workspace);
-  for (const LinearCall& call : calls) gemv_blocks(stream_of(exec), call, kIsPlanar, workspace);
-}
-constexpr LinearKernel kBlocksFew = {"cuda.blocks.few",          nullptr,       20,
-                                     blocks_few_supports<false>, few_workspace, blocks_few_run<false>};
-constexpr LinearKernel kPlanarFew = {"cuda.planar.few",         &kPlanar,      20,
-                                     blocks_few_supports<true>, few_workspace, blocks_few_run<true>};
-
 constexpr LinearKernel kAnyFew = {
     "cuda.any.few", nullptr, 5, [](const LinearQuery& q) { return automatic(q) && few(q); }, no_workspace,
     [](Exec& exec, std::span<const LinearCall> calls, void*) {
@@ -140,6 +124,30 @@ void run_dequantized(Exec& base, std::span<const LinearCall> calls, void* worksp
     finish(exec, call);
   }
 }
+// ---- few rows of blocks
+
+// Above so many rows, reading the weights once more costs less than multiplying them a row at a time.
+constexpr int64_t kMostBlockRows = 8;
+
+int64_t few_workspace(const LinearShape& shape, int64_t m) {
+  return m <= kMostBlockRows ? quantized_bytes(m, shape.k) : many_workspace(shape, m);
+}
+
+template <bool kIsPlanar>
+bool blocks_few_supports(const LinearQuery& q) {
+  return automatic(q) && few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, kIsPlanar);
+}
+template <bool kIsPlanar>
+void blocks_few_run(Exec& exec, std::span<const LinearCall> calls, void* workspace) {
+  if (calls[0].x.shape[0] > kMostBlockRows) return run_dequantized<kIsPlanar>(exec, calls, workspace);
+  quantize_rows(stream_of(exec), calls[0].x, workspace);
+  for (const LinearCall& call : calls) gemv_blocks(stream_of(exec), call, kIsPlanar, workspace);
+}
+constexpr LinearKernel kBlocksFew = {"cuda.blocks.few",          nullptr,       20,
+                                     blocks_few_supports<false>, few_workspace, blocks_few_run<false>};
+constexpr LinearKernel kPlanarFew = {"cuda.planar.few",         &kPlanar,      20,
+                                     blocks_few_supports<true>, few_workspace, blocks_few_run<true>};
+
 constexpr LinearKernel kDequantizedMany = {
     "cuda.dequantized.many", nullptr, 10,
     [](const LinearQuery& q) { return automatic(q) && !few(q) && q.shape.k % 8 == 0; }, many_workspace,

@@ -193,11 +193,7 @@ bool Planner::take_ffn() {
     WalkPart &gate = up.part[0], &second = up.part[1];
     gate.n = static_cast<int>(ff);
     second = gate;
-    const GgufType type = gate.type;
-    const int64_t bytes = type == GgufType::kBF16
-                              ? 2 * kUnitWeights
-                              : unit_bytes(block_map(type, type != GgufType::kQ4_K && type != GgufType::kQ5_K));
-    second.w = gate.w + ff * gate.units * bytes;
+    second.w = gate.w + ff * gate.units * walk_unit_bytes(gate.type);
     if (gate.bias != nullptr) second.bias = gate.bias + ff;
     up.parts = 2;
   }
@@ -223,6 +219,14 @@ bool Planner::lay_out_memory() {
   a.at_work = a.at_residual + round(a.hidden * 4);
   a.work_bytes = work;
   a.at_slots = a.at_work + work;
+  for (const WalkStep& step : plan_.steps) {
+    for (int i = 0; i < step.parts; ++i) {
+      const WalkPart& part = step.part[i];
+      const int unit = walk_unit_bytes(part.type);
+      plan_.streams.push_back({part.w, part.n, part.units * unit, walk_stage_units(part.type) * unit});
+    }
+  }
+  a.stream_count = static_cast<int>(plan_.streams.size());
   plan_.partial_floats = static_cast<int64_t>(a.heads) * a.splits * (a.head_dim + 2);
   a.count = static_cast<int>(plan_.steps.size());
   a.position = pointer<int>(step_.positions);

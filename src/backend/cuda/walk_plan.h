@@ -13,7 +13,8 @@ namespace baize::cuda {
 
 struct WalkPlan {
   std::vector<WalkStep> steps;
-  WalkArgs args;               // without the device pointers of steps, partial, barrier
+  std::vector<WalkStream> streams;
+  WalkArgs args;               // without its device pointers
   int64_t partial_floats = 0;  // workspace
 };
 

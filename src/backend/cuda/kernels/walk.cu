@@ -23,6 +23,7 @@ struct Control {
   WalkStep step[2];
   float reduce[33];
   unsigned start;
+  int position;
 };
 
 // ---- barriers in shared memory (PTX mbarrier), bulk copies, and the barrier of the grid
@@ -95,43 +96,35 @@ __device__ __forceinline__ Rows my_rows(int n) {
   const int begin = static_cast<int>(n * block / blocks);
   return {begin, static_cast<int>(n * (block + 1) / blocks) - begin};
 }
-__device__ __forceinline__ int unit_size(GgufType type) {
-  switch (type) {
-    case GgufType::kBF16:
-      return 2 * kUnitWeights;
-    case GgufType::kQ4_0:
-      return kItemUnitBytes<GgufType::kQ4_0>;
-    case GgufType::kQ8_0:
-      return kItemUnitBytes<GgufType::kQ8_0>;
-    case GgufType::kQ4_K:
-      return kItemUnitBytes<GgufType::kQ4_K>;
-    case GgufType::kQ5_K:
-      return kItemUnitBytes<GgufType::kQ5_K>;
-    default:
-      return kItemUnitBytes<GgufType::kQ6_K>;
-  }
-}
-
 // ---- the copying warp
 
+// Each lane looks up one part of the next 32, so that no copy waits for a description.
 __device__ void stream_weights(const WalkArgs& a, Control& control, uint8_t* ring) {
   uint64_t policy;
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+  const int lane = threadIdx.x % 32;
   int slot = 0, parity = 1;  // the first round of waits passes at once
-  for (int s = 0; s < a.count; ++s) {
-    const WalkStep& step = a.steps[s];
-    if (step.kind != WalkKind::kLinear) continue;
-    for (int p = 0; p < step.parts; ++p) {
-      const WalkPart& part = step.part[p];
-      const Rows rows = my_rows(part.n);
-      const int unit = unit_size(part.type), chunk = kWalkStageBytes / unit / 8 * 8 * unit;
-      const int64_t row_bytes = static_cast<int64_t>(part.units) * unit;
-      const uint8_t* from = part.w + rows.begin * row_bytes;
-      for (int64_t left = rows.count * row_bytes; left > 0; left -= chunk, from += chunk) {
-        const int bytes = static_cast<int>(left < chunk ? left : chunk);
-        barrier_wait(&control.empty[slot], parity);
-        barrier_expect(&control.full[slot], bytes);
-        copy_bulk(ring + slot * kWalkStageBytes, from, bytes, &control.full[slot], policy);
+  for (int first = 0; first < a.stream_count; first += 32) {
+    unsigned long long my_from = 0;
+    int my_bytes = 0, my_chunk = 0;
+    if (first + lane < a.stream_count) {
+      const WalkStream stream = a.streams[first + lane];
+      const Rows rows = my_rows(stream.n);
+      my_from = reinterpret_cast<unsigned long long>(stream.w) +
+                static_cast<unsigned long long>(rows.begin) * static_cast<unsigned>(stream.row_bytes);
+      my_bytes = rows.count * stream.row_bytes;
+      my_chunk = stream.chunk_bytes;
+    }
+    for (int i = 0; i < min(32, a.stream_count - first); ++i) {
+      const auto from = reinterpret_cast<const uint8_t*>(__shfl_sync(~0u, my_from, i));
+      const int total = __shfl_sync(~0u, my_bytes, i), chunk = __shfl_sync(~0u, my_chunk, i);
+      for (int at = 0; at < total; at += chunk) {
+        if (lane == 0) {
+          const int bytes = min(chunk, total - at);
+          barrier_wait(&control.empty[slot], parity);
+          barrier_expect(&control.full[slot], bytes);
+          copy_bulk(ring + slot * kWalkStageBytes, from + at, bytes, &control.full[slot], policy);
+        }
         if (++slot == a.stages) {
           slot = 0;
           parity ^= 1;
@@ -198,20 +191,31 @@ __device__ __forceinline__ void merge8(const WalkArgs& a, int parts, int i, floa
   const float* acc = a.partial + static_cast<int64_t>(head) * a.splits * a.head_dim + d;
   const auto* ml = reinterpret_cast<const float2*>(a.partial + static_cast<int64_t>(a.heads) * a.splits * a.head_dim) +
                    head * a.splits;
+  constexpr int kBatch = 4;  // parts whose loads are in flight together
   float top = -FLT_MAX, sum = 0;
 #pragma unroll
   for (int j = 0; j < 8; ++j) v[j] = 0;
-  for (int p = 0; p < parts; ++p) {
-    const float2 part = __ldcg(ml + p);
-    const float4 x0 = __ldcg(reinterpret_cast<const float4*>(acc + p * a.head_dim));
-    const float4 x1 = __ldcg(reinterpret_cast<const float4*>(acc + p * a.head_dim) + 1);
-    const float x[8] = {x0.x, x0.y, x0.z, x0.w, x1.x, x1.y, x1.z, x1.w};
-    const float next = fmaxf(top, part.x);
-    const float keep = exp2f((top - next) * kLog2E), add = exp2f((part.x - next) * kLog2E);
-    top = next;
-    sum = sum * keep + part.y * add;
+  for (int first = 0; first < parts; first += kBatch) {
+    float2 part[kBatch];
+    float4 x0[kBatch], x1[kBatch];
 #pragma unroll
-    for (int j = 0; j < 8; ++j) v[j] = v[j] * keep + x[j] * add;
+    for (int p = 0; p < kBatch; ++p) {
+      const int at = min(first + p, parts - 1);
+      part[p] = __ldcg(ml + at);
+      x0[p] = __ldcg(reinterpret_cast<const float4*>(acc + at * a.head_dim));
+      x1[p] = __ldcg(reinterpret_cast<const float4*>(acc + at * a.head_dim) + 1);
+    }
+#pragma unroll
+    for (int p = 0; p < kBatch; ++p) {
+      if (first + p >= parts) break;
+      const float x[8] = {x0[p].x, x0[p].y, x0[p].z, x0[p].w, x1[p].x, x1[p].y, x1[p].z, x1[p].w};
+      const float next = fmaxf(top, part[p].x);
+      const float keep = exp2f((top - next) * kLog2E), add = exp2f((part[p].x - next) * kLog2E);
+      top = next;
+      sum = sum * keep + part[p].y * add;
+#pragma unroll
+      for (int j = 0; j < 8; ++j) v[j] = v[j] * keep + x[j] * add;
+    }
   }
 #pragma unroll
   for (int j = 0; j < 8; ++j) v[j] /= sum;
@@ -221,46 +225,75 @@ __device__ __forceinline__ void merge8(const WalkArgs& a, int parts, int i, floa
 __device__ void prepare_input(const WalkArgs& a, const WalkStep& step, const WalkStep& before, uint8_t* memory,
                               Control& control) {
   const Work work = work_of(step, memory + a.at_work);
+  constexpr int kStride = kThreads * 8;
   float v[8];
-  if (step.input == WalkInput::kCopy || step.input == WalkInput::kAttended) {
-    const int parts = step.input == WalkInput::kAttended ? cut_keys(*a.position, before.window, a.splits).parts : 0;
-    for (int i = threadIdx.x * 8; i < step.k; i += kThreads * 8) {
-      if (step.input == WalkInput::kCopy) {
-        load8_fresh(step.x, i, v);
-      } else {
-        merge8(a, parts, i, v);
+  if (step.input == WalkInput::kCopy) {
+    constexpr int kBatch = 4;
+    for (int first = threadIdx.x * 8; first < step.k; first += kBatch * kStride) {
+      uint4 raw[kBatch];
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j) {
+        const int i = first + j * kStride;
+        if (i < step.k) raw[j] = __ldcg(reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(step.x) + i));
       }
+#pragma unroll
+      for (int j = 0; j < kBatch; ++j) {
+        const int i = first + j * kStride;
+        if (i >= step.k) break;
+        unpack_bf16(raw[j], v);
+        put8(step, work, i, v);
+      }
+    }
+    sync_compute();
+    return;
+  }
+  if (step.input == WalkInput::kAttended) {
+    const int parts = cut_keys(control.position, before.window, a.splits).parts;
+    for (int i = threadIdx.x * 8; i < step.k; i += kStride) {
+      merge8(a, parts, i, v);
       put8(step, work, i, v);
     }
     sync_compute();
     return;
   }
   float* residual = reinterpret_cast<float*>(memory + a.at_residual);
-  float squares = 0;
-  for (int i = threadIdx.x * 8; i < step.k; i += kThreads * 8) {
+  float w[8], squares = 0;
+  const int mine = threadIdx.x * 8;  // the first values of this thread stay in registers
+  if (mine < step.k) load8(step.norm_weight, DType::kF32, mine, w);
+  for (int i = mine; i < step.k; i += kStride) {
+    float x[8];
     if (step.input == WalkInput::kStart) {
-      load8(step.x, DType::kF32, i, v);
+      load8(step.x, DType::kF32, i, x);
     } else {
       float r[8];
-      load8_fresh(step.x, i, v);
+      load8_fresh(step.x, i, x);
       load8(residual, DType::kF32, i, r);
 #pragma unroll
-      for (int j = 0; j < 8; ++j) v[j] += r[j];
+      for (int j = 0; j < 8; ++j) x[j] += r[j];
     }
-    store8(residual, DType::kF32, i, v);
+    store8(residual, DType::kF32, i, x);
 #pragma unroll
-    for (int j = 0; j < 8; ++j) squares += v[j] * v[j];
+    for (int j = 0; j < 8; ++j) {
+      squares += x[j] * x[j];
+      if (i == mine) v[j] = x[j];
+    }
   }
   const float scale = rsqrtf(sum_compute(squares, control.reduce) / static_cast<float>(step.k) + step.norm_eps);
-  for (int i = threadIdx.x * 8; i < step.k; i += kThreads * 8) {
-    float w[8];
-    load8(step.norm_weight, DType::kF32, i, w);
-    load8(residual, DType::kF32, i, v);
+  for (int i = mine; i < step.k; i += kStride) {
+    if (i != mine) {
+      load8(step.norm_weight, DType::kF32, i, w);
+      load8(residual, DType::kF32, i, v);
+    }
 #pragma unroll
     for (int j = 0; j < 8; ++j) v[j] *= scale * w[j];
     put8(step, work, i, v);
   }
   sync_compute();
+}
+
+// For --trace: what block 0 was doing when.
+__device__ __forceinline__ void mark(const WalkArgs& a, int step, int what) {
+  if (a.trace != nullptr && blockIdx.x == 0 && threadIdx.x == 0) a.trace[step * 4 + what] = clock64();
 }
 
 // ---- products
@@ -343,9 +376,10 @@ __device__ __forceinline__ float row_result(const WalkPart& part, const float* s
   return part.alpha * sum + (part.bias != nullptr ? part.bias[column] : 0.0f);
 }
 
-__device__ void run_linear(const WalkArgs& a, const WalkStep& step, const WalkStep& before, uint8_t* memory, Ring& ring,
-                           Control& control) {
-  prepare_input(a, step, before, memory, control);
+__device__ void run_linear(const WalkArgs& a, int s, uint8_t* memory, Ring& ring, Control& control) {
+  const WalkStep& step = control.step[s % 2];
+  prepare_input(a, step, control.step[(s + 1) % 2], memory, control);
+  mark(a, s, 1);
   const Work work = work_of(step, memory + a.at_work);
   float* slots = reinterpret_cast<float*>(memory + a.at_slots);
   float* next = slots;
@@ -375,6 +409,7 @@ __device__ void run_linear(const WalkArgs& a, const WalkStep& step, const WalkSt
     next += rows * part.units;
   }
   sync_compute();
+  mark(a, s, 2);
   next = slots;
   if (step.gated) {
     const WalkPart &gate = step.part[0], &up = step.part[1];
@@ -400,51 +435,68 @@ __device__ void run_linear(const WalkArgs& a, const WalkStep& step, const WalkSt
 
 // ---- attention: a block takes one part of the keys of one key head, all of its query heads
 
+// A lane's share of the keys and values that its warp looks at together.
+template <int kDim>
+struct KeyTile {
+  static constexpr int kLanes = kDim / 8, kKeys = 32 / kLanes, kUnroll = 2, kStep = kWarps * kKeys;
+  uint4 k[kUnroll], v[kUnroll];
+
+  __device__ __forceinline__ void load(const Paged& kv, int kv_head, int t0, int end) {
+    const int within = threadIdx.x % 32 % kLanes * 8;
+#pragma unroll
+    for (int u = 0; u < kUnroll; ++u) {
+      const int t = min(t0 + u * kStep, end - 1);
+      const int64_t page = kv.table[t / kv.block], slot = t % kv.block;
+      k[u] = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(kv.k) + page * kv.k_page + slot * kv.k_token +
+                                             kv_head * kv.k_head + within);
+      v[u] = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(kv.v) + page * kv.v_page + slot * kv.v_token +
+                                             kv_head * kv.v_head + within);
+    }
+  }
+};
+
+// `tile` holds the first keys already. `newest`: key and value of this row, which the cache may not show yet.
 template <int kDim>
 __device__ void attend_part(const WalkArgs& a, const WalkStep& step, int kv_head, int part, const Cut& cut, int head0,
-                            int heads, const float* q_shared, float* merge) {
-  constexpr int E = 8, kLanes = kDim / E, kKeys = 32 / kLanes, U = 2, kStep = kWarps * kKeys;
+                            int heads, KeyTile<kDim>& tile, const float* q_shared, const float* newest, float* merge) {
+  using Tile = KeyTile<kDim>;
+  constexpr int E = 8, kLanes = Tile::kLanes, kKeys = Tile::kKeys, U = Tile::kUnroll, kStep = Tile::kStep;
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int within = lane % kLanes, key_of_warp = lane / kLanes;
   const int begin = cut.first + part * cut.part_keys;
   const int end = min(begin + cut.part_keys, cut.first + cut.keys);
-  float q[kWalkGroup][E], acc[kWalkGroup][E], m[kWalkGroup], l[kWalkGroup];
+  const int position = cut.first + cut.keys - 1;
+  float acc[kWalkGroup][E], m[kWalkGroup], l[kWalkGroup];
 #pragma unroll
   for (int g = 0; g < kWalkGroup; ++g) {
     m[g] = -FLT_MAX;
     l[g] = 0;
 #pragma unroll
-    for (int e = 0; e < E; ++e) {
-      acc[g][e] = 0;
-      q[g][e] = g < heads ? q_shared[g * kDim + within * E + e] * step.scale : 0.0f;
-    }
+    for (int e = 0; e < E; ++e) acc[g][e] = 0;
   }
-  const Paged& kv = step.kv;
   for (int t0 = begin + warp * kKeys + key_of_warp; t0 - key_of_warp < end; t0 += kStep * U) {
-    uint4 k_raw[U], v_raw[U];
 #pragma unroll
     for (int u = 0; u < U; ++u) {
-      const int t = min(t0 + u * kStep, end - 1);
-      const int64_t page = kv.table[t / kv.block], slot = t % kv.block;
-      const auto* k = static_cast<const uint16_t*>(kv.k) + page * kv.k_page + slot * kv.k_token + kv_head * kv.k_head;
-      const auto* v = static_cast<const uint16_t*>(kv.v) + page * kv.v_page + slot * kv.v_token + kv_head * kv.v_head;
-      k_raw[u] = *reinterpret_cast<const uint4*>(k + within * E);
-      v_raw[u] = *reinterpret_cast<const uint4*>(v + within * E);
-    }
-#pragma unroll
-    for (int u = 0; u < U; ++u) {
+      const int t = t0 + u * kStep;
       float k[E], v[E];
-      unpack_bf16(k_raw[u], k);
-      unpack_bf16(v_raw[u], v);
-      const bool seen = t0 + u * kStep < end;
+      if (t == position) {
+        load8(newest, DType::kF32, within * E, k);
+        load8(newest, DType::kF32, kDim + within * E, v);
+      } else {
+        unpack_bf16(tile.k[u], k);
+        unpack_bf16(tile.v[u], v);
+      }
+      const bool seen = t < end;
 #pragma unroll
       for (int g = 0; g < kWalkGroup; ++g) {
         if (g >= heads) break;
-        float s = 0;
+        float q[E], s = 0;
+        load8(q_shared, DType::kF32, g * kDim + within * E, q);
 #pragma unroll
-        for (int e = 0; e < E; ++e) s += q[g][e] * k[e];
+        for (int e = 0; e < E; ++e) s += q[e] * k[e];
 #pragma unroll
         for (int o = kLanes / 2; o > 0; o >>= 1) s += __shfl_xor_sync(~0u, s, o);
+        s *= step.scale;
         if (step.score_softcap > 0) s = step.score_softcap * tanhf(s / step.score_softcap);
         const float top = seen ? fmaxf(m[g], s) : m[g];
         const float keep = exp2f((m[g] - top) * kLog2E), p = seen ? exp2f((s - top) * kLog2E) : 0.0f;
@@ -454,6 +506,7 @@ __device__ void attend_part(const WalkArgs& a, const WalkStep& step, int kv_head
         for (int e = 0; e < E; ++e) acc[g][e] = acc[g][e] * keep + p * v[e];
       }
     }
+    if (t0 - key_of_warp + kStep * U < end) tile.load(step.kv, kv_head, t0 + kStep * U, end);
   }
   float* merge_acc = merge;                                             // [warps][heads][kDim]
   float2* merge_ml = reinterpret_cast<float2*>(merge + kWarps * kWalkGroup * kDim);  // [warps][heads]
@@ -498,14 +551,18 @@ __device__ void attend_part(const WalkArgs& a, const WalkStep& step, int kv_head
 }
 
 template <int kDim>
-__device__ void run_attention(const WalkArgs& a, const WalkStep& step, uint8_t* memory) {
-  const int position = *a.position;
+__device__ void run_attention(const WalkArgs& a, const WalkStep& step, uint8_t* memory, int position) {
   const Cut cut = cut_keys(position, step.window, a.splits);
   const int kv_head = blockIdx.x / a.splits, part = blockIdx.x % a.splits;
   if (kv_head >= step.kv_heads || part >= cut.parts) return;
-  float* heads = reinterpret_cast<float*>(memory + a.at_work);  // [group + 2, kDim]: queries, new key, new value
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const bool newest = part == cut.parts - 1;  // stores this row's key and value
+  const Paged& kv = step.kv;
+  const int begin = cut.first + part * cut.part_keys, end = min(begin + cut.part_keys, position + 1);
+  const int t0 = begin + warp * KeyTile<kDim>::kKeys + lane / KeyTile<kDim>::kLanes;
+  KeyTile<kDim> tile;
+  tile.load(kv, kv_head, t0, end);  // while the queries are made ready
+  float* heads = reinterpret_cast<float*>(memory + a.at_work);  // [group + 2, kDim]: queries, new key, new value
+  const bool newest = part == cut.parts - 1;                    // sees this row's key and value, and stores them
   if (warp < step.group + (newest ? 2 : 0)) {
     const int kind = warp < step.group ? 0 : warp - step.group + 1;
     const int column = kind == 0   ? kv_head * step.group + warp
@@ -513,30 +570,35 @@ __device__ void run_attention(const WalkArgs& a, const WalkStep& step, uint8_t* 
                                    : a.heads + step.kv_heads + kv_head;
     float* x = heads + warp * kDim;
     float squares = 0;
-    for (int i = lane; i < kDim; i += 32) {
-      const unsigned short raw = __ldcg(reinterpret_cast<const unsigned short*>(step.qkv) + column * kDim + i);
-      x[i] = bf16_lo(raw);
-      squares += x[i] * x[i];
+    const auto* from = reinterpret_cast<const unsigned short*>(step.qkv) + column * kDim + lane;
+    unsigned short raw[kDim / 32];
+#pragma unroll
+    for (int i = 0; i < kDim / 32; ++i) raw[i] = __ldcg(from + i * 32);
+#pragma unroll
+    for (int i = 0; i < kDim / 32; ++i) {
+      x[lane + i * 32] = bf16_lo(raw[i]);
+      squares += bf16_lo(raw[i]) * bf16_lo(raw[i]);
     }
+    __syncwarp();
     if (kind < 2) {
       norm_and_rotate(x, squares, lane, kDim, kind == 0 ? step.q_norm : step.k_norm, step.rope, position, position + 1);
     }
     __syncwarp();
+    for (int i = lane; i < kDim; i += 32) x[i] = __bfloat162float(__float2bfloat16_rn(x[i]));  // as kept elsewhere
     if (kind > 0) {
-      const Paged& kv = step.kv;
       const int64_t page = kv.table[position / kv.block], slot = position % kv.block;
       auto* to = kind == 1 ? static_cast<__nv_bfloat16*>(kv.k) + page * kv.k_page + slot * kv.k_token + kv_head * kv.k_head
                            : static_cast<__nv_bfloat16*>(kv.v) + page * kv.v_page + slot * kv.v_token + kv_head * kv.v_head;
       for (int i = lane; i < kDim; i += 32) to[i] = __float2bfloat16_rn(x[i]);
-    } else {
-      for (int i = lane; i < kDim; i += 32) x[i] = __bfloat162float(__float2bfloat16_rn(x[i]));  // as the other path
     }
   }
   sync_compute();
+  const float* new_kv = heads + step.group * kDim;
   float* merge = heads + (step.group + 2) * kDim;
   for (int g = 0; g < step.group; g += kWalkGroup) {
-    attend_part<kDim>(a, step, kv_head, part, cut, kv_head * step.group + g, min(kWalkGroup, step.group - g),
-                      heads + g * kDim, merge);
+    if (g > 0) tile.load(kv, kv_head, t0, end);
+    attend_part<kDim>(a, step, kv_head, part, cut, kv_head * step.group + g, min(kWalkGroup, step.group - g), tile,
+                      heads + g * kDim, new_kv, merge);
   }
 }
 
@@ -554,7 +616,7 @@ __global__ void __launch_bounds__(kThreads + 32, 1) walk_kernel(const __grid_con
   }
   __syncthreads();
   if (threadIdx.x >= kThreads) {
-    if (threadIdx.x == kThreads) stream_weights(a, control, memory);
+    stream_weights(a, control, memory);
     return;
   }
   // Steps are fetched one ahead, a word a thread.
@@ -568,23 +630,27 @@ __global__ void __launch_bounds__(kThreads + 32, 1) walk_kernel(const __grid_con
   fetch_step(0);
   keep_step(0);
   pdl_wait();
-  if (threadIdx.x == 0) control.start = __ldcg(a.barrier + 1);
+  if (threadIdx.x == 0) {
+    control.start = __ldcg(a.barrier + 1);
+    control.position = *a.position;
+  }
   sync_compute();
   unsigned target = control.start;
   Ring ring{memory, a.stages};
   for (int s = 0; s < a.count; ++s) {
     const WalkStep& step = control.step[s % 2];
+    mark(a, s, 0);
     fetch_step(s + 1);
     if (step.kind == WalkKind::kLinear) {
-      run_linear(a, step, control.step[(s + 1) % 2], memory, ring, control);
+      run_linear(a, s, memory, ring, control);
     } else {
-      run_attention<kDim>(a, step, memory);
+      run_attention<kDim>(a, step, memory, control.position);
     }
     if (s + 1 == a.count) break;
-    sync_compute();  // the step before is no longer needed
-    keep_step(s + 1);
+    keep_step(s + 1);  // over the step before, which only the input of this one looked at
     target += gridDim.x;
     sync_grid(a.barrier, target);
+    mark(a, s, 3);
   }
   pdl_launch();
   if (blockIdx.x == 0 && threadIdx.x == 0) a.barrier[1] = target;  // every block read it before the first barrier

@@ -57,9 +57,19 @@ struct WalkStep {
   int window, kv_heads, group;
 };
 
+/// The weights of one part, as the copying warp sees them.
+struct WalkStream {
+  const uint8_t* w;
+  int n;
+  int row_bytes;
+  int chunk_bytes;  // a stage's share
+};
+
 struct WalkArgs {
   const WalkStep* steps;  // on the device
   int count;
+  const WalkStream* streams;  // on the device, in the order of use
+  int stream_count;
   int hidden;
   int head_dim;
   int heads;
@@ -67,6 +77,7 @@ struct WalkArgs {
   float* partial;  // [heads, splits, head_dim], then {maximum, sum} [heads, splits]
   const int* position;
   unsigned* barrier;  // {count, what it was when the kernel began}
+  long long* trace;  // [count, 4] clocks of block 0: step begun, input ready, products done, grid in step; or null
   // shared memory, in bytes
   int stages, at_residual, at_work, work_bytes, at_slots;
 };
@@ -75,12 +86,12 @@ constexpr int kWalkStageBytes = 16384;
 constexpr int kWalkMinKeys = 128;  // of a part
 constexpr int kWalkGroup = 4;      // query heads a pass over the keys serves
 
-/// Units of one stage: a multiple of the eight warps that share it.
-constexpr int walk_stage_units(GgufType type) {
-  const int bytes = type == GgufType::kBF16 ? 2 * kUnitWeights
-                                            : unit_bytes(block_map(type, type != GgufType::kQ4_K && type != GgufType::kQ5_K));
-  return kWalkStageBytes / bytes / 8 * 8;
+constexpr int walk_unit_bytes(GgufType type) {
+  if (type == GgufType::kBF16) return 2 * kUnitWeights;
+  return unit_bytes(block_map(type, type != GgufType::kQ4_K && type != GgufType::kQ5_K));
 }
+/// Units of one stage: a multiple of the eight warps that share it.
+constexpr int walk_stage_units(GgufType type) { return kWalkStageBytes / walk_unit_bytes(type) / 8 * 8; }
 
 bool walk_supports(GgufType type, int head_dim);
 /// Most dynamic shared memory of a block that the kernel can have.

@@ -25,6 +25,7 @@ constexpr KeyRow kKeys[] = {
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
     {"max_position_embeddings", "context_length"},
     {"sliding_window", "attention.sliding_window"},
+    {"sliding_window_pattern", "attention.sliding_window_pattern"},
     {"attn_logit_softcapping", "attn_logit_softcapping"},
     {"final_logit_softcapping", "final_logit_softcapping"},
     {"attention_scale", "attention.scale"},
@@ -76,7 +77,7 @@ constexpr std::string_view kPrefixes[] = {"model.", "language_model.model.", "mo
 
 // Tensors that carry no weights of the text decoder: derived values, and the towers of multi-modal checkpoints.
 constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq", "vision_tower.", "multi_modal_projector.",
-                                              "rope_freqs.weight"};
+                                              "rope_freqs.weight", "rope_factors_"};
 
 const TensorRow& row_of(std::string_view stem) {
   for (const TensorRow& row : kTensors) {

@@ -25,6 +25,7 @@ constexpr KeyRow kKeys[] = {
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
     {"max_position_embeddings", "context_length"},
     {"sliding_window", "attention.sliding_window"},
+    {"sliding_window_pattern", "attention.sliding_window_pattern"},
     {"attn_logit_softcapping", "attn_logit_softcapping"},
     {"final_logit_softcapping", "final_logit_softcapping"},
     {"attention_scale", "attention.scale"},

@@ -52,6 +52,7 @@ int run_program(int argc, char** argv) {
           "--log", [](const std::string& level) { init_logging(level); },
           "messages on standard error: debug, info, warn (default), error or off")
       ->envname("BAIZE_LOG");
+  apps::add_run_command(program);
   apps::add_pull_command(program);
   apps::add_list_command(program);
   apps::add_rm_command(program);

@@ -163,8 +163,8 @@ TEST(CudaWalkTest, EqualsOpByOp) {
     }
     std::printf("  %-20s mean NMSE %.2e, worst %.2e\n", c.name, sum / tokens, worst);
     // A rounding to bf16 or to 8 bits may fall the other way, and spread.
-    EXPECT_LE(sum / tokens, c.type == GgufType::kBF16 ? 5e-5 : 1e-3);
-    EXPECT_LE(worst, c.type == GgufType::kBF16 ? 3e-4 : 2e-2);
+    EXPECT_LE(sum / tokens, c.type == GgufType::kBF16 ? 5e-5 : 5e-3);
+    EXPECT_LE(worst, c.type == GgufType::kBF16 ? 3e-4 : 5e-2);
   }
 }
 

@@ -56,17 +56,17 @@ CudaOps::~CudaOps() {
   cudaFree(counters_);
 }
 
-// Lines of: step, clocks of its begin, its input, its products, the grid's barrier.
+// Lines of: block, step, clocks of the step's begin, its input, its products, the grid's barrier (0: not marked).
 void CudaOps::write_trace() {
   const char* path = std::getenv("BAIZE_CUDA_TRACE");
-  if (trace_ == nullptr || path == nullptr) return;
-  std::vector<long long> clocks(size_t{4} * kTraceSteps);
+  if (traced_ == 0 || path == nullptr) return;
+  std::vector<long long> clocks(static_cast<size_t>(4 * traced_ * exec_.sms));
   cudaMemcpy(clocks.data(), trace_, clocks.size() * sizeof(long long), cudaMemcpyDeviceToHost);
-  if (clocks[0] == 0) return;
   std::ofstream file(path);
-  for (size_t i = 0; i < clocks.size() && clocks[i] != 0; i += 4) {
-    file << i / 4;
-    for (size_t j = 0; j < 4; ++j) file << ' ' << clocks[i + j] - clocks[0];
+  const auto steps = static_cast<size_t>(traced_);
+  for (size_t i = 0; i < clocks.size(); i += 4) {
+    file << i / 4 / steps << ' ' << i / 4 % steps;
+    for (size_t j = 0; j < 4; ++j) file << ' ' << clocks[i + j];
     file << '\n';
   }
 }
@@ -173,7 +173,8 @@ void CudaOps::prepare_walk(Known& known) {
   known.walk.partial = static_cast<float*>(upload(std::vector<float>(static_cast<size_t>(plan->partial_floats))));
   check(cudaStreamSynchronize(exec_.stream), "upload a walk");
   known.walk.barrier = barrier_;
-  known.walk.trace = known.walk.count <= kTraceSteps ? trace_ : nullptr;
+  known.walk.trace = known.walk.count * exec_.sms <= kTraceSteps ? trace_ : nullptr;
+  traced_ = known.walk.trace != nullptr ? known.walk.count : 0;
   known.walks = true;
 }
 

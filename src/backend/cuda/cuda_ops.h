@@ -66,8 +66,9 @@ class CudaOps : public Ops {
   std::vector<Op> ops_;
   unsigned* barrier_ = nullptr;       // of walks
   bool walk_ = true;                  // false where BAIZE_CUDA_WALK=0, for measuring
+  int traced_ = 0;                    // steps of a walk
   long long* trace_ = nullptr;        // clocks of the last walk, written to $BAIZE_CUDA_TRACE at the end
-  static constexpr int kTraceSteps = 4096;
+  static constexpr int kTraceSteps = 65536;  // of all blocks
   std::unordered_map<uint64_t, Known> known_;  // by hash
 };
 

@@ -1,6 +1,7 @@
 #include "backend/cuda/walk_plan.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 namespace baize::cuda {
@@ -215,6 +216,8 @@ bool Planner::lay_out_memory() {
   const int work = round(std::max(work_bytes_, attention_bytes_ - round(slot_bytes_)));
   const int fixed = round(a.hidden * 4) + work + round(slot_bytes_);
   a.stages = std::min((walk_shared_bytes() - fixed) / kWalkStageBytes, 32);
+  a.depth = kWalkDepth;
+  if (const char* depth = getenv("WALK_DEPTH")) a.depth = atoi(depth);
   a.at_residual = a.stages * kWalkStageBytes;
   a.at_work = a.at_residual + round(a.hidden * 4);
   a.work_bytes = work;

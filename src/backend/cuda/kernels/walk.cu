@@ -61,14 +61,13 @@ __device__ __forceinline__ void sync_compute() { asm volatile("bar.sync 1, %0;" 
 
 __device__ __forceinline__ void sync_grid(unsigned* counter, unsigned target) {
   sync_compute();
+  // The barrier of the block and a release that is cumulative order what all threads wrote.
   if (threadIdx.x == 0) {
-    __threadfence();
     asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
     unsigned seen;
     do {
       asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
     } while (static_cast<int>(seen - target) < 0);
-    __threadfence();
   }
   sync_compute();
 }
@@ -103,7 +102,7 @@ __device__ void stream_weights(const WalkArgs& a, Control& control, uint8_t* rin
   uint64_t policy;
   asm volatile("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
   const int lane = threadIdx.x % 32;
-  int slot = 0, parity = 1;  // the first round of waits passes at once
+  int slot = 0, parity = 1, issued = 0;  // the first round of waits passes at once
   for (int first = 0; first < a.stream_count; first += 32) {
     unsigned long long my_from = 0;
     int my_bytes = 0, my_chunk = 0;
@@ -122,9 +121,15 @@ __device__ void stream_weights(const WalkArgs& a, Control& control, uint8_t* rin
         if (lane == 0) {
           const int bytes = min(chunk, total - at);
           barrier_wait(&control.empty[slot], parity);
+          // Few copies under way keep memory busy; more would only make everyone's small loads queue behind them.
+          if (issued >= a.depth) {
+            const int old = slot - a.depth;
+            barrier_wait(&control.full[old < 0 ? old + a.stages : old], old < 0 ? parity : parity ^ 1);
+          }
           barrier_expect(&control.full[slot], bytes);
           copy_bulk(ring + slot * kWalkStageBytes, from + at, bytes, &control.full[slot], policy);
         }
+        ++issued;
         if (++slot == a.stages) {
           slot = 0;
           parity ^= 1;
@@ -291,9 +296,9 @@ __device__ void prepare_input(const WalkArgs& a, const WalkStep& step, const Wal
   sync_compute();
 }
 
-// For --trace: what block 0 was doing when.
+// For traces: what this block was doing when.
 __device__ __forceinline__ void mark(const WalkArgs& a, int step, int what) {
-  if (a.trace != nullptr && blockIdx.x == 0 && threadIdx.x == 0) a.trace[step * 4 + what] = clock64();
+  if (a.trace != nullptr && threadIdx.x == 0) a.trace[(blockIdx.x * a.count + step) * 4 + what] = clock64();
 }
 
 // ---- products

@@ -77,12 +77,14 @@ struct WalkArgs {
   float* partial;  // [heads, splits, head_dim], then {maximum, sum} [heads, splits]
   const int* position;
   unsigned* barrier;  // {count, what it was when the kernel began}
-  long long* trace;  // [count, 4] clocks of block 0: step begun, input ready, products done, grid in step; or null
+  long long* trace;  // [blocks, count, 4] clocks: step begun, input ready, products done, grid in step; or null
+  int stages, depth;  // of the ring; copies of a block that are under way at once
   // shared memory, in bytes
-  int stages, at_residual, at_work, work_bytes, at_slots;
+  int at_residual, at_work, work_bytes, at_slots;
 };
 
 constexpr int kWalkStageBytes = 16384;
+constexpr int kWalkDepth = 3;      // 48 KB a multiprocessor: about the latency of memory times its bandwidth
 constexpr int kWalkMinKeys = 128;  // of a part
 constexpr int kWalkGroup = 4;      // query heads a pass over the keys serves
 

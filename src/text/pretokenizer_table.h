@@ -24,7 +24,7 @@ struct PreTokenizerStep {
 /// What the name of a pre-tokenizer implies.
 struct PreTokenizer {
   std::string_view names;  // GGUF names, separated by spaces
-  std::vector<PreTokenizerStep> steps;
+  std::vector<PreTokenizerStep> steps = {};
   bool nfc = false;            // the text is brought to Unicode's NFC first
   bool ignore_merges = false;  // a word that is in the vocabulary is one token, whatever the merges say
   bool add_bos = false;        // where the file does not say

@@ -34,6 +34,8 @@ constexpr TileLeaf kTiles = {
 constexpr TileLeaf kTiles = {};
 #endif
 
+void softcap(float* values, int64_t n, float cap);  // linear_softcap.cc
+
 extern const IsaLinear kLinear;
 const IsaLinear kLinear = {
     BAIZE_TEXT(BAIZE_ISA),
@@ -44,6 +46,7 @@ const IsaLinear kLinear = {
     {plain_leaf<PlainF32>(), plain_leaf<PlainF16>(), plain_leaf<PlainBF16>()},
     quantize,
     gemm_f32,
+    softcap,
     kTiles,
 };
 

@@ -1,7 +1,12 @@
 // The vector types of linear_simd.h on AVX-512 with VNNI: 16 rows are one register.
 #pragma once
 
+#pragma GCC diagnostic push
+// False alarms of GCC 12 in its own AVX-512 header (PR 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 
 #include <cstdint>
 

@@ -112,6 +112,8 @@ struct IsaLinear {
   void (*quantize)(const float* x, int64_t x_stride, int cols, int64_t k, ActLayout layout, uint8_t* tile);
   /// out[cols][16] += sum over i < k of w[i][16] * x[col][i].
   void (*gemm_f32)(const float* w, int64_t k, const float* x, int64_t x_stride, int64_t cols, float* out);
+  /// values[16 n] = cap * tanh(values / cap).
+  void (*softcap)(float* values, int64_t n, float cap);
   TileLeaf tiles;
 };
 

@@ -1,7 +1,6 @@
 #include "backend/cpu/linear/run.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "backend/cpu/linear/pack.h"
@@ -38,19 +37,18 @@ int64_t round_up(int64_t value, int64_t unit) { return (value + unit - 1) / unit
 
 const float* x_row(const LinearCall& call, int64_t row) { return call.x.as<const float>() + row * call.x.strides[0]; }
 
-// out = softcap(alpha * sums + bias), for one panel: `row` is its first weight row, of `rows`.
-void store_panel(const Piece& piece, int64_t row, int rows, const float* sums) {
+// out = softcap(alpha * sums + bias), for one panel: `row` is its first weight row, of `rows`. Changes the sums.
+void store_panel(const IsaLinear& isa, const Piece& piece, int64_t row, int rows, float* sums) {
   const Linear& linear = *piece.call.linear;
   const Tensor& out = piece.call.out;
-  const float cap = piece.call.epilogue.softcap;
   float bias[kPanelRows] = {};
   if (linear.bias.present()) std::copy_n(linear.bias.as<const float>() + row, rows, bias);
-  for (int64_t c = 0; c < piece.columns; ++c, sums += kPanelRows) {
-    float* to = out.as<float>() + (piece.column + c) * out.strides[0] + row;
-    for (int r = 0; r < rows; ++r) {
-      const float value = linear.alpha * sums[r] + bias[r];
-      to[r] = cap > 0 ? cap * std::tanh(value / cap) : value;
-    }
+  for (int64_t c = 0; c < piece.columns; ++c) {
+    for (int r = 0; r < kPanelRows; ++r) sums[kPanelRows * c + r] = linear.alpha * sums[kPanelRows * c + r] + bias[r];
+  }
+  if (const float cap = piece.call.epilogue.softcap; cap > 0) isa.softcap(sums, piece.columns, cap);
+  for (int64_t c = 0; c < piece.columns; ++c) {
+    std::copy_n(sums + kPanelRows * c, rows, out.as<float>() + (piece.column + c) * out.strides[0] + row);
   }
 }
 
@@ -61,7 +59,8 @@ int64_t pieces_of(const Linear& linear, const Cut& cut) {
 // Calls multiply(piece) and stores its sums, for every piece of every call. Pieces with the same columns follow each
 // other.
 template <typename Multiply>
-void for_pieces(ThreadPool& pool, std::span<const LinearCall> calls, const Cut& cut, const Multiply& multiply) {
+void for_pieces(const IsaLinear& isa, ThreadPool& pool, std::span<const LinearCall> calls, const Cut& cut,
+                const Multiply& multiply) {
   int64_t pieces = 0;
   for (const LinearCall& call : calls) {
     BAIZE_CHECK(call.x.dtype == DType::kF32 && call.out.dtype == DType::kF32);
@@ -83,7 +82,7 @@ void for_pieces(ThreadPool& pool, std::span<const LinearCall> calls, const Cut& 
       const Piece piece{*call, row, panels, rows, column, std::min(cut.columns, m - column), sums};
       multiply(piece);
       for (int p = 0; p < panels; ++p) {
-        store_panel(piece, row + p * kPanelRows, std::min(kPanelRows, rows - p * kPanelRows),
+        store_panel(isa, piece, row + p * kPanelRows, std::min(kPanelRows, rows - p * kPanelRows),
                     sums + p * cut.columns * kPanelRows);
       }
     }
@@ -115,7 +114,7 @@ void run_quant(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const
       isa.quantize(x_row(calls[0], row), calls[0].x.strides[0], cols, k, leaf.act, act + row * row_bytes);
     }
   });
-  for_pieces(pool, calls, kVectorCut, [&](const Piece& piece) {
+  for_pieces(isa, pool, calls, kVectorCut, [&](const Piece& piece) {
     if (m == 1) return leaf.gemv(packed_panel(piece), k, act, piece.sums);
     leaf.gemm(packed_panel(piece), k, act + piece.column * row_bytes, piece.columns, piece.sums);
   });
@@ -124,7 +123,7 @@ void run_quant(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const
 void run_exact(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const LinearCall> calls) {
   const QuantLeaf& leaf = isa.quant[type];
   const int64_t k = calls[0].linear->shape.k;
-  for_pieces(pool_of(exec), calls, kVectorCut, [&](const Piece& piece) {
+  for_pieces(isa, pool_of(exec), calls, kVectorCut, [&](const Piece& piece) {
     alignas(64) float panel[kPanelK * kPanelRows];
     std::memset(piece.sums, 0, static_cast<size_t>(piece.columns) * kPanelRows * sizeof(float));
     for (int64_t i = 0; i < k; i += kPanelK) {
@@ -141,7 +140,7 @@ void run_plain(const IsaLinear& isa, PlainType type, Exec& exec, std::span<const
   const LinearShape& shape = calls[0].linear->shape;
   const int64_t k = shape.k, row_bytes = shape.format.row_bytes(k), elem_bytes = dtype_bytes(shape.format.elem);
   const bool few = calls[0].x.shape[0] <= kFewRows;
-  for_pieces(pool_of(exec), calls, kVectorCut, [&](const Piece& piece) {
+  for_pieces(isa, pool_of(exec), calls, kVectorCut, [&](const Piece& piece) {
     const uint8_t* w = piece.call.linear->w.as<const uint8_t>() + piece.row * row_bytes;
     const float* x = x_row(piece.call, piece.column);
     const int64_t x_stride = piece.call.x.strides[0];
@@ -164,23 +163,23 @@ namespace {
 
 // unpack(piece, panel, k_begin, k_count, out) gives bf16 pairs.
 template <typename Unpack>
-void run_tiles(const TileLeaf& tiles, Exec& exec, std::span<const LinearCall> calls, void* workspace,
+void run_tiles(const IsaLinear& isa, Exec& exec, std::span<const LinearCall> calls, void* workspace,
                const Unpack& unpack) {
   ThreadPool& pool = pool_of(exec);
   const int64_t m = calls[0].x.shape[0], k = calls[0].linear->shape.k, padded = round_up(k, 32);
   auto* act = static_cast<uint16_t*>(workspace);
   pool.parallel_for(round_up(m, 32), 16, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
-      tiles.to_bf16(x_row(calls[0], std::min(row, m - 1)), k, padded, act + row * padded);  // past m: any values
+      isa.tiles.to_bf16(x_row(calls[0], std::min(row, m - 1)), k, padded, act + row * padded);  // past m: any values
     }
   });
-  for_pieces(pool, calls, kTileCut, [&](const Piece& piece) {
+  for_pieces(isa, pool, calls, kTileCut, [&](const Piece& piece) {
     alignas(64) uint16_t w[2 * kTileK * kPanelRows];
     for (int64_t i = 0; i < padded; i += kTileK) {
       const int64_t count = std::min(kTileK, padded - i);
       for (int p = 0; p < piece.panels; ++p) unpack(piece, p, i, count, w + p * kTileK * kPanelRows);
-      tiles.gemm(w, kTileK * kPanelRows, piece.panels, count, act + piece.column * padded + i, padded,
-                 round_up(piece.columns, 32), piece.sums, kTileCut.columns * kPanelRows, i == 0);
+      isa.tiles.gemm(w, kTileK * kPanelRows, piece.panels, count, act + piece.column * padded + i, padded,
+                     round_up(piece.columns, 32), piece.sums, kTileCut.columns * kPanelRows, i == 0);
     }
   });
 }
@@ -189,24 +188,22 @@ void run_tiles(const TileLeaf& tiles, Exec& exec, std::span<const LinearCall> ca
 
 void run_quant_tiles(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const LinearCall> calls,
                      void* workspace) {
-  run_tiles(isa.tiles, exec, calls, workspace,
-            [&](const Piece& piece, int p, int64_t begin, int64_t count, uint16_t* w) {
-              const uint8_t* panel = packed_panel(piece) + p * panel_bytes(piece.call.linear->shape);
-              isa.tiles.dequantize[type](panel, begin, begin + count, w);
-            });
+  run_tiles(isa, exec, calls, workspace, [&](const Piece& piece, int p, int64_t begin, int64_t count, uint16_t* w) {
+    const uint8_t* panel = packed_panel(piece) + p * panel_bytes(piece.call.linear->shape);
+    isa.tiles.dequantize[type](panel, begin, begin + count, w);
+  });
 }
 
 void run_plain_tiles(const IsaLinear& isa, PlainType type, Exec& exec, std::span<const LinearCall> calls,
                      void* workspace) {
   const LinearShape& shape = calls[0].linear->shape;
   const int64_t row_bytes = shape.format.row_bytes(shape.k), elem_bytes = dtype_bytes(shape.format.elem);
-  run_tiles(isa.tiles, exec, calls, workspace,
-            [&](const Piece& piece, int p, int64_t begin, int64_t count, uint16_t* w) {
-              const int64_t row = piece.row + p * kPanelRows;
-              const uint8_t* rows = piece.call.linear->w.as<const uint8_t>() + row * row_bytes + begin * elem_bytes;
-              isa.tiles.transpose[type](rows, row_bytes, std::min(kPanelRows, piece.rows - p * kPanelRows),
-                                        std::min(count, shape.k - begin), count, w);
-            });
+  run_tiles(isa, exec, calls, workspace, [&](const Piece& piece, int p, int64_t begin, int64_t count, uint16_t* w) {
+    const int64_t row = piece.row + p * kPanelRows;
+    const uint8_t* rows = piece.call.linear->w.as<const uint8_t>() + row * row_bytes + begin * elem_bytes;
+    isa.tiles.transpose[type](rows, row_bytes, std::min(kPanelRows, piece.rows - p * kPanelRows),
+                              std::min(count, shape.k - begin), count, w);
+  });
 }
 
 }  // namespace baize::cpu

@@ -13,7 +13,8 @@ namespace {
 
 constexpr int kWarps = 16;              // that compute; one more copies
 constexpr int kThreads = kWarps * 32;
-constexpr int kGroupWarps = 8;          // share a stage; two such groups take turns
+constexpr int kGroupWarps = 4;          // share a stage; the groups take turns
+constexpr int kGroups = kWarps / kGroupWarps;
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr int kStepWords = sizeof(WalkStep) / 4;
 static_assert(sizeof(WalkStep) % 4 == 0 && kStepWords <= kThreads);
@@ -309,7 +310,7 @@ struct Ring {
   int slot = 0, parity = 0, turn = 0;
 
   __device__ void next() {
-    turn ^= 1;
+    turn = (turn + 1) % kGroups;
     if (++slot == stages) {
       slot = 0;
       parity ^= 1;
@@ -338,27 +339,47 @@ __device__ __forceinline__ float unit_dot(const uint8_t* unit, const Work& work,
 
 // The sums of all units of this block's rows, one slot a unit.
 template <GgufType kType>
-__device__ void multiply(const WalkPart& part, int rows, const Work& work, float* slots, Ring& ring, Control& control) {
-  constexpr int kUnitBytes = kType == GgufType::kBF16 ? 2 * kUnitWeights : kItemUnitBytes<kType>;
-  constexpr int kStageUnits = kWalkStageBytes / kUnitBytes / 8 * 8;
+__device__ __forceinline__ void multiply(const WalkPart& part, int rows, const Work& work, float* slots, Ring& state,
+                                         Control& control) {
+  constexpr int kUnitBytes = walk_unit_bytes(kType), kStageUnits = walk_stage_units(kType);
+  constexpr int kEach = kStageUnits / kGroupWarps, kTogether = 2;  // units of a warp, and whose loads overlap
+  static_assert(kEach % kTogether == 0);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+  const int group = warp / kGroupWarps, member = warp % kGroupWarps;
+  const unsigned per_row = static_cast<unsigned>(part.units);
+  const bool power = (per_row & (per_row - 1)) == 0;
   const int units = rows * part.units;
+  Ring ring = state;
   for (int first = 0; first < units; first += kStageUnits, ring.next()) {
-    if (ring.turn != warp / kGroupWarps) continue;
+    if (ring.turn != group) continue;
     const uint8_t* stage = ring.memory + ring.slot * kWalkStageBytes;
-    barrier_wait(&control.full[ring.slot], ring.parity);
     const int end = min(kStageUnits, units - first);
+    barrier_wait(&control.full[ring.slot], ring.parity);
 #pragma unroll
-    for (int j = 0; j < kStageUnits / kGroupWarps; ++j) {
-      const int u = j * kGroupWarps + warp % kGroupWarps;
-      if (u >= end) break;
-      const int k0 = (first + u) % part.units * kUnitWeights;
-      const float sum = warp_sum(unit_dot<kType>(stage + u * kUnitBytes, work, k0, lane));
-      if (lane == 0) slots[first + u] = sum;
+    for (int j = 0; j < kEach; j += kTogether) {
+      float sum[kTogether];
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        const int u = min((j + i) * kGroupWarps + member, end - 1);
+        const unsigned at = static_cast<unsigned>(first + u);
+        const int k0 = static_cast<int>(power ? at & (per_row - 1) : at % per_row) * kUnitWeights;
+        sum[i] = unit_dot<kType>(stage + u * kUnitBytes, work, k0, lane);
+      }
+#pragma unroll
+      for (int o = 16; o > 0; o >>= 1) {
+#pragma unroll
+        for (int i = 0; i < kTogether; ++i) sum[i] += __shfl_xor_sync(~0u, sum[i], o);
+      }
+#pragma unroll
+      for (int i = 0; i < kTogether; ++i) {
+        const int u = (j + i) * kGroupWarps + member;
+        if (lane == 0 && u < end) slots[first + u] = sum[i];
+      }
     }
     __syncwarp();
     if (lane == 0) barrier_arrive(&control.empty[ring.slot]);
   }
+  state = ring;
 }
 
 __device__ __forceinline__ float activate(float g, Activation activation) {

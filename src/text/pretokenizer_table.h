@@ -32,6 +32,18 @@ struct PreTokenizer {
   bool byte_level = true;      // false: tokens are text with U+2581 for spaces, and bytes as <0xAB>
 };
 
+/// The algorithms behind a GGUF vocabulary (tokenizer.ggml.model).
+enum class VocabModel {
+  kRanks,     // BPE by ranked merges over the pre-tokenizer's words
+  kRawRanks,  // the same over text with U+2581 for spaces, whatever pre-tokenizer the file names
+  kScores,    // SentencePiece BPE: merges by the scores of their results
+  kWordPiece,
+  kUnigram,
+};
+
+/// Throws Error(kUnsupported) with the known names.
+VocabModel find_vocab_model(std::string_view name);
+
 /// Every pre-tokenizer, in no particular order.
 std::span<const PreTokenizer> pre_tokenizers();
 

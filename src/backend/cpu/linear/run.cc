@@ -41,14 +41,21 @@ const float* x_row(const LinearCall& call, int64_t row) { return call.x.as<const
 void store_panel(const IsaLinear& isa, const Piece& piece, int64_t row, int rows, float* sums) {
   const Linear& linear = *piece.call.linear;
   const Tensor& out = piece.call.out;
-  float bias[kPanelRows] = {};
-  if (linear.bias.present()) std::copy_n(linear.bias.as<const float>() + row, rows, bias);
-  for (int64_t c = 0; c < piece.columns; ++c) {
-    for (int r = 0; r < kPanelRows; ++r) sums[kPanelRows * c + r] = linear.alpha * sums[kPanelRows * c + r] + bias[r];
+  if (linear.alpha != 1 || linear.bias.present()) {
+    float bias[kPanelRows] = {};
+    if (linear.bias.present()) std::copy_n(linear.bias.as<const float>() + row, rows, bias);
+    for (int64_t c = 0; c < piece.columns; ++c) {
+      for (int r = 0; r < kPanelRows; ++r) sums[kPanelRows * c + r] = linear.alpha * sums[kPanelRows * c + r] + bias[r];
+    }
   }
   if (const float cap = piece.call.epilogue.softcap; cap > 0) isa.softcap(sums, piece.columns, cap);
   for (int64_t c = 0; c < piece.columns; ++c) {
-    std::copy_n(sums + kPanelRows * c, rows, out.as<float>() + (piece.column + c) * out.strides[0] + row);
+    float* to = out.as<float>() + (piece.column + c) * out.strides[0] + row;
+    if (rows == kPanelRows) {
+      std::copy_n(sums + kPanelRows * c, kPanelRows, to);  // of a known size: four stores
+    } else {
+      std::copy_n(sums + kPanelRows * c, rows, to);
+    }
   }
 }
 

@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "backend/cuda/cuda_backend.h"
+#include "base/text.h"
 #include "cuda/cuda_cases.h"
 #include "model/model.h"
-#include "base/text.h"
 #include "model/state.h"
 
 namespace baize {
@@ -146,8 +146,8 @@ void Bench::make_model() {
     a.qkv_args.rope.inv_freq = Tensor(inv_freq, DType::kF32, {c.head_dim / 2}, backend_.place());
     a.state = static_cast<size_t>(l);
     a.qkv.count = 3;
-    const LinearShape qkv_shapes[] = {{format(false, l), q, c.hidden}, {format(false, l), kv, c.hidden},
-                                      {format(true, l), kv, c.hidden}};
+    const LinearShape qkv_shapes[] = {
+        {format(false, l), q, c.hidden}, {format(false, l), kv, c.hidden}, {format(true, l), kv, c.hidden}};
     fill(a.qkv.part, qkv_shapes);
     const LinearShape o_shape[] = {{format(false, l), c.hidden, q}};
     fill({&a.o, 1}, o_shape);
@@ -191,8 +191,12 @@ void Bench::make_cache(int64_t batch, int64_t max_tokens) {
   pool_ = backend_.allocate(page * blocks_ * batch);
   std::vector<StatePlace> places(needs.size());
   for (size_t i = 0; i < places.size(); ++i) {
-    places[i] = {static_cast<char*>(pool_.data()) + static_cast<int64_t>(i) * layer, backend_.place(), blocks_ * batch,
-                 page, kBlock, 0};
+    places[i] = {static_cast<char*>(pool_.data()) + static_cast<int64_t>(i) * layer,
+                 backend_.place(),
+                 blocks_ * batch,
+                 page,
+                 kBlock,
+                 0};
   }
   views_ = kv_views(model_.spec, model_.precision, places);
 }
@@ -288,7 +292,8 @@ void Bench::decode(int64_t batch, int64_t tokens) {
   const double host = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kRepeats;
   wait_ = true;
   step(batch, 1, 576);
-  const double device = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / (kRepeats + 1);
+  const double device =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / (kRepeats + 1);
   fmt::print(
       "{:8} decode  B={:<4} {:10.1f} tok/s  {:8.3f} ms/step  {:5.1f} % of floor  token {}; alone: device {:.3f} ms, "
       "host {:.3f} ms\n",
@@ -301,9 +306,11 @@ void Bench::prefill(int64_t length) {
   make_cache(1, length);
   double best = 1e9;
   for (int i = 0; i < 4; ++i) best = std::min(best, seconds_for(1, length, 1));
-  const double attention = 2.0 * static_cast<double>(length * length * config_.heads * config_.head_dim * config_.layers);
-  const double flops = 2.0 * static_cast<double>(linear_params_ - config_.vocab * config_.hidden) *
-                           static_cast<double>(length) + attention;
+  const double attention =
+      2.0 * static_cast<double>(length * length * config_.heads * config_.head_dim * config_.layers);
+  const double flops =
+      2.0 * static_cast<double>(linear_params_ - config_.vocab * config_.hidden) * static_cast<double>(length) +
+      attention;
   const double floor_s = std::max(flops / kFlops, static_cast<double>(weight_bytes_) / kBandwidth);
   fmt::print("{:8} prefill {:<6} {:10.1f} tok/s  {:8.3f} ms       {:5.1f} % of floor  token {}\n", config_.name, length,
              static_cast<double>(length) / best, 1e3 * best, 100 * floor_s / best, chosen_[0]);

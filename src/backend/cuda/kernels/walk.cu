@@ -11,9 +11,9 @@ namespace baize::cuda {
 
 namespace {
 
-constexpr int kWarps = 16;              // that compute; one more copies
+constexpr int kWarps = 16;  // that compute; one more copies
 constexpr int kThreads = kWarps * 32;
-constexpr int kGroupWarps = 4;          // share a stage; the groups take turns
+constexpr int kGroupWarps = 4;  // share a stage; the groups take turns
 constexpr int kGroups = kWarps / kGroupWarps;
 constexpr float kLog2E = 1.4426950408889634f;
 constexpr int kStepWords = sizeof(WalkStep) / 4;
@@ -39,7 +39,8 @@ __device__ __forceinline__ void barrier_arrive(uint64_t* b) {
   asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
 }
 __device__ __forceinline__ void barrier_expect(uint64_t* b, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
+  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes)
+               : "memory");
 }
 __device__ __forceinline__ void barrier_wait(uint64_t* b, int parity) {
   asm volatile(
@@ -53,8 +54,8 @@ __device__ __forceinline__ void barrier_wait(uint64_t* b, int parity) {
 }
 __device__ __forceinline__ void copy_bulk(void* to, const void* from, int bytes, uint64_t* b, uint64_t policy) {
   asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-          shared_address(to)),
+      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::
+          "r"(shared_address(to)),
       "l"(from), "r"(bytes), "r"(shared_address(b)), "l"(policy)
       : "memory");
 }
@@ -92,10 +93,11 @@ struct Rows {
   int begin, count;
 };
 __device__ __forceinline__ Rows my_rows(int n) {
-  const int64_t blocks = gridDim.x, block = blockIdx.x;
-  const int begin = static_cast<int>(n * block / blocks);
-  return {begin, static_cast<int>(n * (block + 1) / blocks) - begin};
+  const unsigned all = static_cast<unsigned>(n);  // times the number of blocks: below 2^32 (walk_plan.cc)
+  const unsigned begin = all * blockIdx.x / gridDim.x;
+  return {static_cast<int>(begin), static_cast<int>(all * (blockIdx.x + 1) / gridDim.x - begin)};
 }
+
 // ---- the copying warp
 
 // Each lane looks up one part of the next 32, so that no copy waits for a description.
@@ -143,9 +145,9 @@ __device__ void stream_weights(const WalkArgs& a, Control& control, uint8_t* rin
 // ---- the input of a linear, as bf16 and quantised to 8 bits, in shared memory
 
 struct Work {
-  uint16_t* plain;   // [k]
-  int8_t* q;         // [k]
-  float2* scales;    // [k / 16]
+  uint16_t* plain;  // [k]
+  int8_t* q;        // [k]
+  float2* scales;   // [k / 16]
 };
 __device__ __forceinline__ Work work_of(const WalkStep& step, uint8_t* work) {
   Work w;
@@ -534,7 +536,7 @@ __device__ void attend_part(const WalkArgs& a, const WalkStep& step, int kv_head
     }
     if (t0 - key_of_warp + kStep * U < end) tile.load(step.kv, kv_head, t0 + kStep * U, end);
   }
-  float* merge_acc = merge;                                             // [warps][heads][kDim]
+  float* merge_acc = merge;                                                          // [warps][heads][kDim]
   float2* merge_ml = reinterpret_cast<float2*>(merge + kWarps * kWalkGroup * kDim);  // [warps][heads]
 #pragma unroll
   for (int g = 0; g < kWalkGroup; ++g) {
@@ -570,7 +572,8 @@ __device__ void attend_part(const WalkArgs& a, const WalkStep& step, int kv_head
     const int64_t at = static_cast<int64_t>(head0 + g) * a.splits + part;
     a.partial[at * kDim + d] = sum;
     if (d == 0) {
-      reinterpret_cast<float2*>(a.partial + static_cast<int64_t>(a.heads) * a.splits * kDim)[at] = make_float2(top, total);
+      reinterpret_cast<float2*>(a.partial + static_cast<int64_t>(a.heads) * a.splits * kDim)[at] =
+          make_float2(top, total);
     }
   }
   sync_compute();
@@ -586,7 +589,7 @@ __device__ void run_attention(const WalkArgs& a, const WalkStep& step, uint8_t* 
   const int begin = cut.first + part * cut.part_keys, end = min(begin + cut.part_keys, position + 1);
   const int t0 = begin + warp * KeyTile<kDim>::kKeys + lane / KeyTile<kDim>::kLanes;
   KeyTile<kDim> tile;
-  tile.load(kv, kv_head, t0, end);  // while the queries are made ready
+  tile.load(kv, kv_head, t0, end);                              // while the queries are made ready
   float* heads = reinterpret_cast<float*>(memory + a.at_work);  // [group + 2, kDim]: queries, new key, new value
   const bool newest = part == cut.parts - 1;                    // sees this row's key and value, and stores them
   if (warp < step.group + (newest ? 2 : 0)) {
@@ -613,8 +616,9 @@ __device__ void run_attention(const WalkArgs& a, const WalkStep& step, uint8_t* 
     for (int i = lane; i < kDim; i += 32) x[i] = __bfloat162float(__float2bfloat16_rn(x[i]));  // as kept elsewhere
     if (kind > 0) {
       const int64_t page = kv.table[position / kv.block], slot = position % kv.block;
-      auto* to = kind == 1 ? static_cast<__nv_bfloat16*>(kv.k) + page * kv.k_page + slot * kv.k_token + kv_head * kv.k_head
-                           : static_cast<__nv_bfloat16*>(kv.v) + page * kv.v_page + slot * kv.v_token + kv_head * kv.v_head;
+      auto* to = kind == 1
+                     ? static_cast<__nv_bfloat16*>(kv.k) + page * kv.k_page + slot * kv.k_token + kv_head * kv.k_head
+                     : static_cast<__nv_bfloat16*>(kv.v) + page * kv.v_page + slot * kv.v_token + kv_head * kv.v_head;
       for (int i = lane; i < kDim; i += 32) to[i] = __float2bfloat16_rn(x[i]);
     }
   }
@@ -648,7 +652,8 @@ __global__ void __launch_bounds__(kThreads + 32, 1) walk_kernel(const __grid_con
   // Steps are fetched one ahead, a word a thread.
   uint32_t next_word = 0;
   const auto fetch_step = [&](int s) {
-    if (s < a.count && threadIdx.x < kStepWords) next_word = reinterpret_cast<const uint32_t*>(a.steps + s)[threadIdx.x];
+    if (s < a.count && threadIdx.x < kStepWords)
+      next_word = reinterpret_cast<const uint32_t*>(a.steps + s)[threadIdx.x];
   };
   const auto keep_step = [&](int s) {
     if (threadIdx.x < kStepWords) reinterpret_cast<uint32_t*>(&control.step[s % 2])[threadIdx.x] = next_word;

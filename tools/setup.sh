@@ -97,16 +97,6 @@ fetch_tokenizers() {
   done
 }
 
-# The golden cases of tests/data/hf.tar.xz, unpacked into tests/.data/hf.
-unpack_goldens() {
-  local archive=tests/data/hf.tar.xz
-  [[ -f $archive && ! tests/.data/hf -nt $archive ]] || return 0
-  say "unpacking $archive"
-  mkdir -p tests/.data
-  tar xJf $archive -C tests/.data
-  touch tests/.data/hf
-}
-
 build_part() {
   need_command c++ g++
   need_command cc gcc
@@ -131,7 +121,7 @@ test_part() {
   need_command qemu-aarch64 qemu-user
   need_command aarch64-linux-gnu-g++ g++-aarch64-linux-gnu
   need_file /usr/src/googletest/googletest/CMakeLists.txt googletest
-  need_command xz xz-utils
+  need_command xz xz-utils  # the golden cases
   need_command git git
   need_command npm npm
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
@@ -148,7 +138,6 @@ install_packages
 if [[ $PART = test ]]; then
   venv .venv tests/requirements.txt
   fetch_tokenizers
-  unpack_goldens
 elif [[ $PART = cuda ]]; then
   # Without dependencies: FlashInfer is used as headers only, and the pins are complete for nvcc and cuBLASLt.
   command -v nvcc >/dev/null || venv .cuda tools/cuda-requirements.txt --no-deps

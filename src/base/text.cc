@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <numeric>
 #include <sstream>
@@ -72,6 +73,7 @@ std::vector<std::string_view> split(std::string_view text, char separator) {
 std::string read_file(const std::string& path) {
   std::ifstream in(path, std::ios::binary);
   if (!in) fail(errno == ENOENT ? ErrorKind::kNotFound : ErrorKind::kIo, "cannot open {}: {}", path, strerror(errno));
+  if (std::filesystem::is_directory(path)) fail(ErrorKind::kIo, "cannot read {}: it is a folder, not a file", path);
   std::ostringstream text;
   text << in.rdbuf();
   if (in.bad() || text.bad()) fail(ErrorKind::kIo, "cannot read {}: {}", path, strerror(errno));

@@ -1,5 +1,6 @@
 #include "model/family.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "base/check.h"
@@ -43,9 +44,30 @@ const Family& find_family(const Meta& meta) {
        meta.checkpoint().path(), meta.architectures().front(), close);
 }
 
+namespace {
+
+// Dynamic NTK follows the length of the text, so max_position_embeddings is where it sets in and no limit. Quality
+// falls with the stretch, so some limit is wise: this many times that length.
+constexpr int64_t kDynamicStretch = 8;
+
+int64_t default_context(const ModelSpec& spec) {
+  int64_t context = spec.dims.context;
+  for (const LayerSpec& layer : spec.layers) {
+    for (const Sublayer& sub : layer.sub) {
+      const AttnSpec* attention = std::get_if<AttnSpec>(&sub.block);
+      if (attention == nullptr || attention->rope.kind != RopeSpec::Kind::kDynamic) continue;
+      context = std::max(context, kDynamicStretch * attention->rope.original_length);
+    }
+  }
+  return context;
+}
+
+}  // namespace
+
 ModelSpec make_spec(const Checkpoint& checkpoint, int64_t context) {
   const Meta meta(checkpoint, context);
   ModelSpec spec = find_family(meta).spec(meta);
+  if (context == 0) spec.dims.context = default_context(spec);
   check_spec(spec);
   return spec;
 }

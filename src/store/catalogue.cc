@@ -30,7 +30,8 @@ std::vector<CatalogueEntry> parse_catalogue(std::string_view json) {
   std::vector<CatalogueEntry> entries;
   std::set<std::string> names;
   try {
-    for (const Json& model : parse_json(json, "catalogue").at("models")) entries.push_back(parse_entry(model));
+    const Json parsed = parse_json(json, "catalogue");
+    for (const Json& model : parsed.at("models")) entries.push_back(parse_entry(model));
   } catch (const Json::exception& e) {
     fail(ErrorKind::kCorrupt, "catalogue: {}", e.what());
   }

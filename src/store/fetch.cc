@@ -266,7 +266,9 @@ class Download {
     return {.path = job_.file, .sha256 = blob.sha256, .bytes = blob.bytes, .etag = digest_known() ? "" : etag_};
   }
 
-  [[noreturn]] void lied(std::string_view how) const { throw HttpError(fmt::format("the server {}", how), false); }
+  [[noreturn]] void lied(std::string_view how) const {
+    throw HttpError(fmt::format("the server {}", one_line(how)), false);
+  }
 
   FetchContext& context_;
   const FetchJob& job_;
@@ -284,23 +286,22 @@ std::optional<ModelFile> already_there(const FetchContext& context, const FetchJ
   if (job.sha256.empty()) return std::nullopt;
   const auto bytes = size_of_file(context.layout.blob(job.sha256));
   if (!bytes || (job.bytes >= 0 && *bytes != job.bytes)) return std::nullopt;
+  context.progress.note(fmt::format("{}: already here", job.file));
   return ModelFile{.path = job.file, .sha256 = job.sha256, .bytes = *bytes, .etag = ""};
 }
 }  // namespace
 
 ModelFile fetch_file(FetchContext& context, const FetchJob& job) {
+  if (auto file = already_there(context, job)) return *file;
+  const std::string key =
+      job.sha256.empty() ? "url-" + sha256_of(job.request.url).substr(0, 32) : "sha256-" + job.sha256;
+  const FileLock lock = lock_partial(context.layout, key, job.file, context.progress);
+  if (auto file = already_there(context, job)) return *file;  // fetched by the process that had the lock
   context.progress.begin(job.file, job.bytes, job.index, job.count);
-  std::optional<ModelFile> file = already_there(context, job);
-  if (!file) {
-    const std::string key =
-        job.sha256.empty() ? "url-" + sha256_of(job.request.url).substr(0, 32) : "sha256-" + job.sha256;
-    const FileLock lock = lock_partial(context.layout, key, job.file, context.progress);
-    file = already_there(context, job);
-    if (!file) file = Download(context, job, key).run();
-  }
-  context.progress.update(file->bytes, file->bytes);
+  const ModelFile file = Download(context, job, key).run();
+  context.progress.update(file.bytes, file.bytes);
   context.progress.end();
-  return *file;
+  return file;
 }
 
 std::string fetch_text(FetchContext& context, const HttpRequest& request) {

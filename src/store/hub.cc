@@ -65,17 +65,13 @@ HttpRequest request_to(const HubAccess& access, const std::string& path) {
   return request;
 }
 
-int64_t size_field(const Json& json, const char* key) {
-  const Json& value = json.at(key);
-  const bool fits = value.is_number_integer() && value.get<double>() >= 0 &&
-                    value.get<double>() <= static_cast<double>(kMaxFileBytes);
-  return fits ? value.get<int64_t>() : -2;
-}
+// -2 for a size that cannot be, which check_file refuses by the file's name.
+int64_t size_field(const Json& json, const char* key) { return size_from_json(json.at(key)).value_or(-2); }
 
 void check_file(const RemoteFile& file, std::string_view where) {
   if (!is_safe_relative_path(file.path)) {
     fail(ErrorKind::kNetwork, "{} lists the file name \"{}\", which would leave the model's folder; refused", where,
-         file.path.substr(0, 200));
+         one_line(file.path));
   }
   if (file.bytes < -1) fail(ErrorKind::kNetwork, "{} gives an impossible size for {}", where, file.path);
   if (!file.sha256.empty() && !is_sha256(file.sha256)) {

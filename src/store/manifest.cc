@@ -27,6 +27,13 @@ std::string to_json(const Manifest& manifest) {
   return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
+std::optional<int64_t> size_from_json(const Json& value) {
+  if (!value.is_number_integer()) return std::nullopt;
+  const double size = value.get<double>();  // also of numbers beyond int64
+  if (size < 0 || size > static_cast<double>(kMaxFileBytes)) return std::nullopt;
+  return value.get<int64_t>();
+}
+
 Manifest parse_manifest(std::string_view text, std::string_view where) {
   Manifest manifest;
   try {
@@ -37,10 +44,9 @@ Manifest parse_manifest(std::string_view text, std::string_view where) {
     for (const Json& entry : json.at("files")) {
       ModelFile file{.path = entry.at("path").get<std::string>(),
                      .sha256 = entry.at("sha256").get<std::string>(),
-                     .bytes = entry.at("bytes").get<int64_t>(),
+                     .bytes = size_from_json(entry.at("bytes")).value_or(-1),
                      .etag = entry.value("etag", "")};
-      if (!is_safe_relative_path(file.path) || !is_sha256(file.sha256) || file.bytes < 0 ||
-          file.bytes > kMaxFileBytes) {
+      if (!is_safe_relative_path(file.path) || !is_sha256(file.sha256) || file.bytes < 0) {
         fail(ErrorKind::kCorrupt, "{}: the entry of the file \"{}\" is not valid", where, file.path);
       }
       manifest.files.push_back(std::move(file));

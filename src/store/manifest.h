@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <nlohmann/json_fwd.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +36,9 @@ std::string to_json(const Manifest& manifest);
 
 /// Throws Error(kCorrupt) naming `where` unless every field has its form (digests, safe paths, sizes).
 Manifest parse_manifest(std::string_view json, std::string_view where);
+
+/// A file size in JSON; nullopt unless it is an integer from 0 to kMaxFileBytes.
+std::optional<int64_t> size_from_json(const nlohmann::json& value);
 
 /// A model's name as one file name: everything but letters, digits, '.', '_' and '-' becomes %XX. Reversible.
 std::string encode_name(std::string_view name);

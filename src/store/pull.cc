@@ -115,6 +115,9 @@ class Pull {
   void remember_previous() {
     const fs::path path = store_.manifest_path(manifest_.name);
     if (size_of_file(path)) previous_ = parse_manifest(read_file(path.string()), path.string());
+    for (const ModelFile& file : previous_.files) {
+      if (bytes_ < 0 && file.sha256 == sha256_) bytes_ = file.bytes;  // so that a damaged blob is noticed
+    }
   }
 
   const ModelFile* previous(const std::string& path) const {

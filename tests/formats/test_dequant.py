@@ -12,7 +12,7 @@ from gguf.quants import dequantize
 from gguf_blocks import TYPES, random_blocks
 
 ROOT = Path(__file__).resolve().parents[2]
-TOOL = Path(os.environ.get("BAIZE_BUILD", ROOT / "build")) / "tests" / "dequant_tool"
+TOOL = Path(os.environ.get("BAIZE", ROOT / "build" / "baize")).parent / "tests" / "dequant_tool"
 BLOCKS_A_ROW, ROWS = 8, 256
 
 

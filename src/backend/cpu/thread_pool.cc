@@ -13,7 +13,8 @@ namespace baize::cpu {
 
 namespace {
 
-constexpr int kSpins = 20000;  // about 100 us of pauses before a worker sleeps
+constexpr int kSpins = 20000;       // pauses, some hundred microseconds, before a worker sleeps
+constexpr int kCallerSpins = 2000;  // before the caller lets others run: a worker may be waiting for this processor
 
 inline void pause_core() {
 #if defined(__x86_64__)
@@ -67,6 +68,7 @@ ThreadPool::~ThreadPool() {
 void ThreadPool::run_erased(Erased call, const void* body) {
   const int threads = size();
   if (threads == 1) return call(body, 0, 1);
+  const std::lock_guard turn(callers_);
   call_ = call;
   body_ = body;
   running_.store(threads - 1, std::memory_order_relaxed);
@@ -79,7 +81,7 @@ void ThreadPool::run_erased(Erased call, const void* body) {
   }
   call(body, 0, threads);
   for (int spin = 0; running_.load(std::memory_order_acquire) != 0; ++spin) {
-    if (spin < kSpins) {
+    if (spin < kCallerSpins) {
       pause_core();
     } else {
       std::this_thread::yield();  // more workers than free processors

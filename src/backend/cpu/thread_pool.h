@@ -1,5 +1,6 @@
 // ThreadPool: the worker threads of the CPU backend. The calling thread is worker 0; the others spin briefly between
-// regions and then sleep, so that decode steps pay microseconds and an idle program uses no CPU. One caller at a time.
+// regions and then sleep, so that decode steps pay microseconds and an idle program uses no CPU. Any thread may call;
+// callers take turns, a region at a time. Regions do not nest.
 #pragma once
 
 #include <condition_variable>
@@ -50,6 +51,7 @@ class ThreadPool {
   void run_erased(Erased call, const void* body);
   void worker(int thread);
 
+  std::mutex callers_;  // held during a region
   std::vector<std::thread> workers_;
   std::atomic<uint64_t> epoch_{0};  // a change starts a region
   std::atomic<int> running_{0};     // workers that have not finished the region

@@ -6,27 +6,11 @@
 #include "backend/ref/ref_math.h"
 #include "backend/ref/ref_ops.h"
 #include "base/check.h"
+#include "ops/rope.h"
 
 namespace baize::ref {
 
 namespace {
-
-// The rotation frequencies of a sequence of `length` tokens. Dynamic NTK scaling (as in the `transformers` library)
-// stretches the base once the sequence is longer than the model was trained for.
-std::vector<float> frequencies(const Rope& rope, int64_t length) {
-  const int64_t pairs = rope.inv_freq.shape[0];
-  const float* stored = rope.inv_freq.as<const float>();
-  std::vector<float> result(stored, stored + pairs);
-  if (rope.dynamic_factor <= 0 || length <= rope.dynamic_length) return result;
-  const auto dim = static_cast<double>(rope.rot_dim());
-  const double factor = rope.dynamic_factor;
-  const double stretch = factor * static_cast<double>(length) / static_cast<double>(rope.dynamic_length) - (factor - 1);
-  const double base = rope.theta * std::pow(stretch, dim / (dim - 2));
-  for (int64_t i = 0; i < pairs; ++i) {
-    result[static_cast<size_t>(i)] = static_cast<float>(1.0 / std::pow(base, 2.0 * static_cast<double>(i) / dim));
-  }
-  return result;
-}
 
 // Turns the first rot_dim values of a head in place. Angles are f32 products, as in the `transformers` library.
 void rotate(const Rope& rope, const std::vector<float>& inv_freq, int64_t position, float* head) {
@@ -61,7 +45,7 @@ void RefOps::do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const
   for (int64_t r = 0; r < input().rows; ++r) {
     const int64_t seq = input().row_seq.as<const int32_t>()[r];
     const int64_t position = input().positions.as<const int32_t>()[r];
-    if (args.rope.present()) inv_freq = frequencies(args.rope, input().kv_len.as<const int32_t>()[seq]);
+    if (args.rope.present()) inv_freq = rope_frequencies(args.rope, input().kv_len.as<const int32_t>()[seq]);
     const float* row = qkv.as<const float>() + r * qkv.strides[0];
     for (int64_t h = 0; h < heads + kv_heads; ++h) {  // query heads, then key heads
       const bool is_query = h < heads;

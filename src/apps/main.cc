@@ -1,0 +1,91 @@
+// The `baize` program: parses the command line, runs one command, turns errors into one line and an exit code.
+#include <CLI/App.hpp>
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <cstdio>
+#include <memory>
+#include <new>
+
+#include "apps/cmd_list.h"
+#include "apps/cmd_pull.h"
+#include "apps/cmd_rm.h"
+#include "apps/commands.h"
+#include "apps/version.h"
+#include "base/error.h"
+#include "base/log.h"
+
+namespace baize {
+
+namespace {
+
+constexpr int kUsageError = 2;
+
+int report(const char* message, int code) {
+  std::fflush(stdout);
+  fmt::print(stderr, "baize: {}\n", message);
+  return code;
+}
+
+// `baize help` and `baize help COMMAND`, which people try first.
+void add_help_command(CLI::App& program) {
+  CLI::App* help = program.add_subcommand("help", "Print this help, or that of a command");
+  const auto name = std::make_shared<std::string>();
+  help->add_option("command", *name, "a command");
+  help->callback([&program, name] {
+    const CLI::App* about = name->empty() ? &program : nullptr;
+    for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
+      if (command->get_name() == *name) about = command;
+    }
+    if (about == nullptr) fail(ErrorKind::kInvalidArgument, "there is no command \"{}\" (see baize --help)", *name);
+    fmt::print("{}", about->help());
+  });
+}
+
+int run_program(int argc, char** argv) {
+  CLI::App program("Baize runs large language models on this machine.", "baize");
+  program.set_version_flag("--version", "baize " + std::string(apps::kVersion));
+  program.set_help_all_flag("--help-all", "Print the help of every command");
+  program.require_subcommand(1);
+  init_logging("warn");
+  program
+      .add_option_function<std::string>(
+          "--log", [](const std::string& level) { init_logging(level); },
+          "messages on standard error: debug, info, warn (default), error or off")
+      ->envname("BAIZE_LOG");
+  apps::add_run_command(program);
+  apps::add_pull_command(program);
+  apps::add_list_command(program);
+  apps::add_rm_command(program);
+  apps::add_inspect_command(program);
+  apps::add_bench_command(program);
+  apps::add_generate_command(program);
+  apps::add_logits_command(program);
+  add_help_command(program);
+  program.add_subcommand("version", "Print the version")->callback([] { fmt::print("baize {}\n", apps::kVersion); });
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::Success& help) {
+    return program.exit(help);
+  } catch (const CLI::ParseError& error) {
+    return report(fmt::format("{} (see baize --help)", error.what()).c_str(), kUsageError);
+  }
+  if (std::fflush(stdout) != 0) fail(ErrorKind::kIo, "cannot write to standard output");
+  return 0;
+}
+
+}  // namespace
+
+}  // namespace baize
+
+int main(int argc, char** argv) {
+  using namespace baize;
+  try {
+    return run_program(argc, argv);
+  } catch (const Error& error) {
+    return report(error.what(), exit_code(error.kind()));
+  } catch (const std::bad_alloc&) {
+    return report("out of memory", exit_code(ErrorKind::kResource));
+  } catch (const std::exception& error) {
+    return report(error.what(), exit_code(ErrorKind::kIo));
+  }
+}

@@ -1,0 +1,7 @@
+#include "apps/version.h"
+
+namespace baize::apps {
+
+const char* const kVersion = BAIZE_VERSION;  // from CMakeLists.txt
+
+}  // namespace baize::apps

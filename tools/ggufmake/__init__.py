@@ -1,0 +1,1 @@
+"""The parts of make_gguf.py: random blocks, random models of known shapes, and conversion."""

@@ -12,10 +12,24 @@
 namespace baize {
 namespace {
 
-const char* const kCases[] = {
-    "llama",   "llama+bias_headdim", "llama+rope_dynamic", "llama+rope_linear", "llama+rope_llama3",  "mistral",
-    "qwen2",   "qwen2+window",       "qwen2+yarn",         "qwen3",             "gemma",              "gemma2",
-    "gemma2+caps", "gemma3_text",    "gemma3_text+linear", "phi3",              "phi3+longrope",      "phi3+partial"};
+const char* const kCases[] = {"llama",
+                              "llama+bias_headdim",
+                              "llama+rope_dynamic",
+                              "llama+rope_linear",
+                              "llama+rope_llama3",
+                              "mistral",
+                              "qwen2",
+                              "qwen2+window",
+                              "qwen2+yarn",
+                              "qwen3",
+                              "gemma",
+                              "gemma2",
+                              "gemma2+caps",
+                              "gemma3_text",
+                              "gemma3_text+linear",
+                              "phi3",
+                              "phi3+longrope",
+                              "phi3+partial"};
 
 struct Golden {
   std::vector<Token> input_ids, long_ids, generated;
@@ -81,7 +95,8 @@ class CudaGoldenTest : public testing::TestWithParam<Compute> {
       std::vector<Token> generated;
       const auto vocab = static_cast<int64_t>(golden.logits.size() / golden.input_ids.size());
       while (generated.size() < golden.generated.size()) {
-        generated.push_back(static_cast<Token>(std::max_element(next.end() - vocab, next.end()) - (next.end() - vocab)));
+        generated.push_back(
+            static_cast<Token>(std::max_element(next.end() - vocab, next.end()) - (next.end() - vocab)));
         next = harness.feed(std::span(&generated.back(), 1));
       }
       EXPECT_EQ(generated, golden.generated);

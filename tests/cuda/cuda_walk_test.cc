@@ -76,8 +76,12 @@ class TinyLlama {
     const Buffer cache = backend_.allocate(page * blocks);
     std::vector<StatePlace> places(needs.size());
     for (size_t i = 0; i < places.size(); ++i) {
-      places[i] = {static_cast<char*>(cache.data()) + static_cast<int64_t>(i) * layer, backend_.place(), blocks, page,
-                   kBlock, 0};
+      places[i] = {static_cast<char*>(cache.data()) + static_cast<int64_t>(i) * layer,
+                   backend_.place(),
+                   blocks,
+                   page,
+                   kBlock,
+                   0};
     }
     const std::vector<KvView> views = kv_views(model_.spec, model_.precision, places);
     Pool pool(backend_);

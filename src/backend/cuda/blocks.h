@@ -14,9 +14,9 @@ namespace baize::cuda {
 struct BlockMap {
   GgufType type = GgufType::kF32;
   bool planar = false;
-  int elems = 1, bytes = 0;              // of one block
+  int elems = 1, bytes = 0;                    // of one block
   int at_a = 0, at_b = 0, at_c = 0, at_d = 0;  // offsets in a stored block
-  int a = 0, b = 0, c = 0, d = 0;        // sizes
+  int a = 0, b = 0, c = 0, d = 0;              // sizes
 };
 
 constexpr BlockMap block_map(GgufType type, bool planar = false) {

@@ -11,7 +11,7 @@ namespace baize::cuda {
 
 namespace {
 
-constexpr int64_t kGraphRows = 256;   // larger steps gain nothing from a graph
+constexpr int64_t kGraphRows = 256;  // larger steps gain nothing from a graph
 constexpr size_t kMaxKnown = 128;
 constexpr int64_t kMaxCounters = 4096;
 constexpr int64_t kMaxGreedyRows = 4096;
@@ -224,8 +224,7 @@ void CudaOps::flush() {
 void CudaOps::sample_greedy(const SampleArgs& args, const Tensor& logits) {
   const size_t n = args.rows.size();
   argmax(exec_.stream, logits, keys_);
-  check(cudaMemcpyAsync(host_keys_, keys_, n * sizeof(uint64_t), cudaMemcpyDeviceToHost, exec_.stream),
-        "fetch tokens");
+  check(cudaMemcpyAsync(host_keys_, keys_, n * sizeof(uint64_t), cudaMemcpyDeviceToHost, exec_.stream), "fetch tokens");
   check(cudaStreamSynchronize(exec_.stream), "run a step");
   for (size_t i = 0; i < n; ++i) args.out[i] = static_cast<Token>(argmax_token(host_keys_[i]));
 }

@@ -59,16 +59,16 @@ class CudaOps : public Ops {
 
   CudaExec exec_;
   std::unique_ptr<Gemm> gemm_;
-  int* counters_ = nullptr;           // zeroed between kernels
-  uint64_t* keys_ = nullptr;          // greedy choices on the device
-  uint64_t* host_keys_ = nullptr;     // pinned
-  StepInput step_;                    // of the ops recorded
+  int* counters_ = nullptr;        // zeroed between kernels
+  uint64_t* keys_ = nullptr;       // greedy choices on the device
+  uint64_t* host_keys_ = nullptr;  // pinned
+  StepInput step_;                 // of the ops recorded
   std::vector<Op> ops_;
-  unsigned* barrier_ = nullptr;       // of walks
-  bool walk_ = true;                  // false where BAIZE_CUDA_WALK=0, for measuring
-  int traced_ = 0;                    // steps of a walk
-  long long* trace_ = nullptr;        // clocks of the last walk, written to $BAIZE_CUDA_TRACE at the end
-  static constexpr int kTraceSteps = 65536;  // of all blocks
+  unsigned* barrier_ = nullptr;                // of walks
+  bool walk_ = true;                           // false where BAIZE_CUDA_WALK=0, for measuring
+  int traced_ = 0;                             // steps of a walk
+  long long* trace_ = nullptr;                 // clocks of the last walk, written to $BAIZE_CUDA_TRACE at the end
+  static constexpr int kTraceSteps = 65536;    // of all blocks
   std::unordered_map<uint64_t, Known> known_;  // by hash
 };
 

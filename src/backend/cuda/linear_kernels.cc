@@ -52,21 +52,27 @@ constexpr Pack kPlanar = {"planar", planar_bytes, planar_repack, 1};
 void run_exact(Exec& exec, std::span<const LinearCall> calls, void*) {
   for (const LinearCall& call : calls) linear_exact(stream_of(exec), call);
 }
-constexpr LinearKernel kExact = {"cuda.exact", nullptr, 1, [](const LinearQuery& q) { return !automatic(q); },
+constexpr LinearKernel kExact = {"cuda.exact", nullptr,  1, [](const LinearQuery& q) { return !automatic(q); },
                                  no_workspace, run_exact};
 
 // ---- few rows
 
 constexpr LinearKernel kPlainFew = {
-    "cuda.plain.few", nullptr, 20, [](const LinearQuery& q) { return automatic(q) && few(q) && !gguf(q); },
+    "cuda.plain.few",
+    nullptr,
+    20,
+    [](const LinearQuery& q) { return automatic(q) && few(q) && !gguf(q); },
     no_workspace,
     [](Exec& exec, std::span<const LinearCall> calls, void*) { gemv_plain(stream_of(exec), calls); }};
 
-constexpr LinearKernel kAnyFew = {
-    "cuda.any.few", nullptr, 5, [](const LinearQuery& q) { return automatic(q) && few(q); }, no_workspace,
-    [](Exec& exec, std::span<const LinearCall> calls, void*) {
-      for (const LinearCall& call : calls) gemv_any(stream_of(exec), call, false);
-    }};
+constexpr LinearKernel kAnyFew = {"cuda.any.few",
+                                  nullptr,
+                                  5,
+                                  [](const LinearQuery& q) { return automatic(q) && few(q); },
+                                  no_workspace,
+                                  [](Exec& exec, std::span<const LinearCall> calls, void*) {
+                                    for (const LinearCall& call : calls) gemv_any(stream_of(exec), call, false);
+                                  }};
 
 // ---- many rows
 
@@ -89,18 +95,22 @@ void run_bf16(Exec& base, std::span<const LinearCall> calls, void*) {
     const LinearCall& call = calls[i];
     int64_t n = call.linear->shape.n;
     size_t end = i + 1;  // parts that lie side by side are one product
-    for (; end < calls.size() && same_weights_follow(calls[end - 1], calls[end]); ++end) n += calls[end].linear->shape.n;
+    for (; end < calls.size() && same_weights_follow(calls[end - 1], calls[end]); ++end)
+      n += calls[end].linear->shape.n;
     exec.gemm->run(exec.stream, call.linear->w.data, n, call.linear->shape.k, call.x, call.out, call.linear->alpha);
     for (; i < end; ++i) finish(exec, calls[i]);
   }
 }
 // The library needs rows of 16 bytes.
-constexpr LinearKernel kBf16Many = {"cuda.bf16.many", nullptr, 20,
+constexpr LinearKernel kBf16Many = {"cuda.bf16.many",
+                                    nullptr,
+                                    20,
                                     [](const LinearQuery& q) {
                                       return automatic(q) && !few(q) && !gguf(q) &&
                                              q.shape.format.elem == DType::kBF16 && q.shape.k % 8 == 0;
                                     },
-                                    no_workspace, run_bf16};
+                                    no_workspace,
+                                    run_bf16};
 
 constexpr int64_t kChunkBytes = int64_t{64} << 20;  // of weights dequantised at a time
 int64_t chunk_rows(const LinearShape& shape) {
@@ -149,20 +159,25 @@ constexpr LinearKernel kPlanarFew = {"cuda.planar.few",         &kPlanar,      2
                                      blocks_few_supports<true>, few_workspace, blocks_few_run<true>};
 
 constexpr LinearKernel kDequantizedMany = {
-    "cuda.dequantized.many", nullptr, 10,
-    [](const LinearQuery& q) { return automatic(q) && !few(q) && q.shape.k % 8 == 0; }, many_workspace,
+    "cuda.dequantized.many",
+    nullptr,
+    10,
+    [](const LinearQuery& q) { return automatic(q) && !few(q) && q.shape.k % 8 == 0; },
+    many_workspace,
     run_dequantized<false>};
-constexpr LinearKernel kPlanarMany = {
-    "cuda.planar.many", &kPlanar, 10,
-    [](const LinearQuery& q) {
-      return automatic(q) && !few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, true);
-    },
-    many_workspace, run_dequantized<true>};
+constexpr LinearKernel kPlanarMany = {"cuda.planar.many",
+                                      &kPlanar,
+                                      10,
+                                      [](const LinearQuery& q) {
+                                        return automatic(q) && !few(q) && gguf(q) &&
+                                               gemv_blocks_supports(q.shape.format.block, true);
+                                      },
+                                      many_workspace,
+                                      run_dequantized<true>};
 
 // Rows of odd lengths, which the library refuses.
-constexpr LinearKernel kOddMany = {"cuda.odd.many", nullptr, 5,
-                                   [](const LinearQuery& q) { return automatic(q) && !few(q); }, no_workspace,
-                                   run_exact};
+constexpr LinearKernel kOddMany = {
+    "cuda.odd.many", nullptr, 5, [](const LinearQuery& q) { return automatic(q) && !few(q); }, no_workspace, run_exact};
 
 constexpr const LinearKernel* kKernels[] = {&kExact,    &kPlainFew,        &kBlocksFew,  &kPlanarFew, &kAnyFew,
                                             &kBf16Many, &kDequantizedMany, &kPlanarMany, &kOddMany};

@@ -1,7 +1,6 @@
 #include "backend/cuda/walk_plan.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 namespace baize::cuda {
@@ -52,6 +51,18 @@ const T* pointer(const Tensor& t) {
   return static_cast<const T*>(t.data);
 }
 
+// Appends `next` to `last` where weights and results of both lie side by side.
+bool merge(WalkPart& last, const WalkPart& next) {
+  const int64_t row_bytes = static_cast<int64_t>(last.units) * walk_unit_bytes(last.type);
+  if (last.type != next.type || last.alpha != next.alpha || last.bias != nullptr || next.bias != nullptr ||
+      last.w + last.n * row_bytes != next.w || last.out_dtype != next.out_dtype ||
+      static_cast<char*>(last.out) + static_cast<int64_t>(last.n) * dtype_bytes(last.out_dtype) != next.out) {
+    return false;
+  }
+  last.n += next.n;
+  return true;
+}
+
 bool Planner::add_parts(const LinearOp& op, const void* x, WalkStep& step) {
   if (op.count > WalkStep::kMaxParts) return false;
   step.kind = WalkKind::kLinear;
@@ -63,17 +74,25 @@ bool Planner::add_parts(const LinearOp& op, const void* x, WalkStep& step) {
     const GgufType type = type_of(l.shape.format);
     const bool plain = type == GgufType::kBF16;
     const Pack* pack = nullptr;
-    if (call.x.data != x || call.x.dtype != DType::kBF16 || l.shape.k % kUnitWeights != 0 || !walk_supports(type, 128)) {
+    if (call.x.data != x || call.x.dtype != DType::kBF16 || l.shape.k % kUnitWeights != 0 ||
+        !walk_supports(type, 128)) {
       return false;
     }
     pack = l.kernel(1).pack;
     const bool planar = !plain && type != GgufType::kQ4_K && type != GgufType::kQ5_K;
     if ((pack != nullptr) != planar || reinterpret_cast<uintptr_t>(l.w.data) % 16 != 0) return false;
     (plain ? step.plain : step.quantized) = true;
-    WalkPart& part = step.part[step.parts++];
-    part = {pointer<uint8_t>(l.w), pointer<float>(l.bias), call.out.data, call.out.dtype, type,
-            static_cast<int>(l.shape.n), static_cast<int>(l.shape.k / kUnitWeights), l.alpha};
+    if (l.shape.n > (1 << 24)) return false;
+    const WalkPart part = {pointer<uint8_t>(l.w),
+                           pointer<float>(l.bias),
+                           call.out.data,
+                           call.out.dtype,
+                           type,
+                           static_cast<int>(l.shape.n),
+                           static_cast<int>(l.shape.k / kUnitWeights),
+                           l.alpha};
     slots += (part.n / sms_ + 1) * part.units;
+    if (step.parts == 0 || !merge(step.part[step.parts - 1], part)) step.part[step.parts++] = part;
   }
   step.softcap = op.calls[0].epilogue.softcap;
   work_bytes_ = std::max(work_bytes_, step.k * (step.plain ? 2 : 0) + (step.quantized ? step.k + step.k / 2 : 0));
@@ -174,8 +193,8 @@ bool Planner::take_attention() {
   step.kv_heads = static_cast<int>(s.kv_heads);
   step.group = static_cast<int>(s.heads / s.kv_heads);
   plan_.steps.push_back(step);
-  attention_bytes_ = std::max(attention_bytes_, static_cast<int>(4 * s.head_dim * (step.group + 2 + 16 * kWalkGroup) +
-                                                                 8 * 16 * kWalkGroup));
+  attention_bytes_ = std::max(
+      attention_bytes_, static_cast<int>(4 * s.head_dim * (step.group + 2 + 16 * kWalkGroup) + 8 * 16 * kWalkGroup));
   WalkStep after{};
   after.input = WalkInput::kAttended;
   delta_ = o->calls[0].out.data;
@@ -217,7 +236,6 @@ bool Planner::lay_out_memory() {
   const int fixed = round(a.hidden * 4) + work + round(slot_bytes_);
   a.stages = std::min((walk_shared_bytes() - fixed) / kWalkStageBytes, 32);
   a.depth = kWalkDepth;
-  if (const char* depth = getenv("WALK_DEPTH")) a.depth = atoi(depth);
   a.at_residual = a.stages * kWalkStageBytes;
   a.at_work = a.at_residual + round(a.hidden * 4);
   a.work_bytes = work;

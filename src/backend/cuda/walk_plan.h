@@ -1,6 +1,6 @@
 // Turns the recorded ops of a one-row step into the steps of a walk (kernels/walk.h), where they are of the shape that
-// it knows: norm -> linears -> rope and cache -> attention -> linear -> norm -> linears -> gate -> linear, over and over.
-// Used by CudaOps; one thread.
+// it knows: norm -> linears -> rope and cache -> attention -> linear -> norm -> linears -> gate -> linear, over and
+// over. Used by CudaOps; one thread.
 #pragma once
 
 #include <optional>

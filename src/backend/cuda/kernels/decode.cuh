@@ -170,7 +170,8 @@ __device__ inline void decode32(const Weights& w, int64_t row, int group, float 
     const PlanarUnit unit = planar_unit(map);
     const uint8_t* p = base + static_cast<int64_t>(block / unit.blocks) * unit.bytes;
     const int i = block % unit.blocks;
-    decode_block32(map.type, p + i * map.a, p + unit.b + i * map.b, p + unit.c + i * map.c, p + unit.d + i * map.d, g, out);
+    decode_block32(map.type, p + i * map.a, p + unit.b + i * map.b, p + unit.c + i * map.c, p + unit.d + i * map.d, g,
+                   out);
   } else {
     const uint8_t* p = base + static_cast<int64_t>(block) * map.bytes;
     decode_block32(map.type, p + map.at_a, p + map.at_b, p + map.at_c, p + map.at_d, g, out);

@@ -1,6 +1,6 @@
-// Products of 1 to 16 rows with GGUF blocks. The rows are quantised to 8 bits with one scale for 16 values; a lane takes
-// an item of 32 weights as two runs of 16, multiplies in integers (dp4a) and scales the two sums. Types whose blocks are
-// not multiples of 16 bytes are read from the planar layout.
+// Products of 1 to 16 rows with GGUF blocks. The rows are quantised to 8 bits with one scale for 16 values; a lane
+// takes an item of 32 weights as two runs of 16, multiplies in integers (dp4a) and scales the two sums. Types whose
+// blocks are not multiples of 16 bytes are read from the planar layout.
 #include "backend/cuda/blocks.h"
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/decode.cuh"

@@ -1,101 +1,22 @@
 // See walk.h.
-#include <cfloat>
-
 #include "backend/cuda/check.h"
-#include "backend/cuda/kernels/common.cuh"
 #include "backend/cuda/kernels/items.cuh"
-#include "backend/cuda/kernels/rope.cuh"
-#include "backend/cuda/kernels/walk.h"
+#include "backend/cuda/kernels/walk_attention.cuh"
+#include "backend/cuda/kernels/walk_shared.cuh"
 
 namespace baize::cuda {
 
 namespace {
 
-constexpr int kWarps = 16;              // that compute; one more copies
-constexpr int kThreads = kWarps * 32;
-constexpr int kGroupWarps = 4;          // share a stage; the groups take turns
-constexpr int kGroups = kWarps / kGroupWarps;
-constexpr float kLog2E = 1.4426950408889634f;
-constexpr int kStepWords = sizeof(WalkStep) / 4;
-static_assert(sizeof(WalkStep) % 4 == 0 && kStepWords <= kThreads);
-
-struct Control {
-  uint64_t full[32], empty[32];
-  WalkStep step[2];
-  float reduce[33];
-  unsigned start;
-  int position;
-};
-
-// ---- barriers in shared memory (PTX mbarrier), bulk copies, and the barrier of the grid
-
-__device__ __forceinline__ uint32_t shared_address(const void* p) {
-  return static_cast<uint32_t>(__cvta_generic_to_shared(p));
-}
-__device__ __forceinline__ void barrier_init(uint64_t* b, int count) {
-  asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(count));
-}
-__device__ __forceinline__ void barrier_arrive(uint64_t* b) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory");
-}
-__device__ __forceinline__ void barrier_expect(uint64_t* b, int bytes) {
-  asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
-}
-__device__ __forceinline__ void barrier_wait(uint64_t* b, int parity) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1;\n"
-      "@!p bra again;\n"
-      "}" ::"r"(shared_address(b)),
-      "r"(parity)
-      : "memory");
-}
-__device__ __forceinline__ void copy_bulk(void* to, const void* from, int bytes, uint64_t* b, uint64_t policy) {
-  asm volatile(
-      "cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], %4;" ::"r"(
-          shared_address(to)),
-      "l"(from), "r"(bytes), "r"(shared_address(b)), "l"(policy)
-      : "memory");
-}
-__device__ __forceinline__ void sync_compute() { asm volatile("bar.sync 1, %0;" ::"n"(kThreads) : "memory"); }
-
-__device__ __forceinline__ void sync_grid(unsigned* counter, unsigned target) {
-  sync_compute();
-  // The barrier of the block and a release that is cumulative order what all threads wrote.
-  if (threadIdx.x == 0) {
-    asm volatile("red.release.gpu.global.add.u32 [%0], 1;" ::"l"(counter) : "memory");
-    unsigned seen;
-    do {
-      asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(seen) : "l"(counter) : "memory");
-    } while (static_cast<int>(seen - target) < 0);
-  }
-  sync_compute();
-}
-
-// Eight bf16 written by another block: not through L1, which may hold older values.
-__device__ __forceinline__ void load8_fresh(const void* p, int64_t i, float (&v)[8]) {
-  unpack_bf16(__ldcg(reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(p) + i)), v);
-}
-
-__device__ __forceinline__ float sum_compute(float v, float* reduce) {
-  v = warp_sum(v);
-  if (threadIdx.x % 32 == 0) reduce[threadIdx.x / 32] = v;
-  sync_compute();
-  float total = 0;
-#pragma unroll
-  for (int i = 0; i < kWarps; ++i) total += reduce[i];
-  return total;
-}
-
 struct Rows {
   int begin, count;
 };
 __device__ __forceinline__ Rows my_rows(int n) {
-  const int64_t blocks = gridDim.x, block = blockIdx.x;
-  const int begin = static_cast<int>(n * block / blocks);
-  return {begin, static_cast<int>(n * (block + 1) / blocks) - begin};
+  const unsigned all = static_cast<unsigned>(n);  // times the number of blocks: below 2^32 (walk_plan.cc)
+  const unsigned begin = all * blockIdx.x / gridDim.x;
+  return {static_cast<int>(begin), static_cast<int>(all * (blockIdx.x + 1) / gridDim.x - begin)};
 }
+
 // ---- the copying warp
 
 // Each lane looks up one part of the next 32, so that no copy waits for a description.
@@ -143,9 +64,9 @@ __device__ void stream_weights(const WalkArgs& a, Control& control, uint8_t* rin
 // ---- the input of a linear, as bf16 and quantised to 8 bits, in shared memory
 
 struct Work {
-  uint16_t* plain;   // [k]
-  int8_t* q;         // [k]
-  float2* scales;    // [k / 16]
+  uint16_t* plain;  // [k]
+  int8_t* q;        // [k]
+  float2* scales;   // [k / 16]
 };
 __device__ __forceinline__ Work work_of(const WalkStep& step, uint8_t* work) {
   Work w;
@@ -176,55 +97,6 @@ __device__ __forceinline__ void put8(const WalkStep& step, const Work& work, int
   sum += __shfl_xor_sync(~0u, sum, 1);
   *reinterpret_cast<uint2*>(work.q + i) = make_uint2(words[0], words[1]);
   if (i % kRun == 0) work.scales[i / kRun] = make_float2(top / 127.0f, top / 127.0f * static_cast<float>(sum));
-}
-
-// How the keys that position sees are cut.
-struct Cut {
-  int first, keys, part_keys, parts;
-};
-__device__ __forceinline__ Cut cut_keys(int position, int window, int splits) {
-  Cut c;
-  c.first = window > 0 ? max(0, position - window + 1) : 0;
-  c.keys = position + 1 - c.first;
-  c.part_keys = max(kWalkMinKeys, (c.keys + splits - 1) / splits);
-  c.parts = (c.keys + c.part_keys - 1) / c.part_keys;
-  return c;
-}
-
-// Elements [i, i + 8) of the attention's result, merged from its parts.
-__device__ __forceinline__ void merge8(const WalkArgs& a, int parts, int i, float (&v)[8]) {
-  const int head = i / a.head_dim, d = i % a.head_dim;
-  const float* acc = a.partial + static_cast<int64_t>(head) * a.splits * a.head_dim + d;
-  const auto* ml = reinterpret_cast<const float2*>(a.partial + static_cast<int64_t>(a.heads) * a.splits * a.head_dim) +
-                   head * a.splits;
-  constexpr int kBatch = 4;  // parts whose loads are in flight together
-  float top = -FLT_MAX, sum = 0;
-#pragma unroll
-  for (int j = 0; j < 8; ++j) v[j] = 0;
-  for (int first = 0; first < parts; first += kBatch) {
-    float2 part[kBatch];
-    float4 x0[kBatch], x1[kBatch];
-#pragma unroll
-    for (int p = 0; p < kBatch; ++p) {
-      const int at = min(first + p, parts - 1);
-      part[p] = __ldcg(ml + at);
-      x0[p] = __ldcg(reinterpret_cast<const float4*>(acc + at * a.head_dim));
-      x1[p] = __ldcg(reinterpret_cast<const float4*>(acc + at * a.head_dim) + 1);
-    }
-#pragma unroll
-    for (int p = 0; p < kBatch; ++p) {
-      if (first + p >= parts) break;
-      const float x[8] = {x0[p].x, x0[p].y, x0[p].z, x0[p].w, x1[p].x, x1[p].y, x1[p].z, x1[p].w};
-      const float next = fmaxf(top, part[p].x);
-      const float keep = exp2f((top - next) * kLog2E), add = exp2f((part[p].x - next) * kLog2E);
-      top = next;
-      sum = sum * keep + part[p].y * add;
-#pragma unroll
-      for (int j = 0; j < 8; ++j) v[j] = v[j] * keep + x[j] * add;
-    }
-  }
-#pragma unroll
-  for (int j = 0; j < 8; ++j) v[j] /= sum;
 }
 
 // Every block makes the whole input for itself. All lanes of a warp stay in the loops together: k is a multiple of 256.
@@ -459,175 +331,6 @@ __device__ void run_linear(const WalkArgs& a, int s, uint8_t* memory, Ring& ring
   }
 }
 
-// ---- attention: a block takes one part of the keys of one key head, all of its query heads
-
-// A lane's share of the keys and values that its warp looks at together.
-template <int kDim>
-struct KeyTile {
-  static constexpr int kLanes = kDim / 8, kKeys = 32 / kLanes, kUnroll = 2, kStep = kWarps * kKeys;
-  uint4 k[kUnroll], v[kUnroll];
-
-  __device__ __forceinline__ void load(const Paged& kv, int kv_head, int t0, int end) {
-    const int within = threadIdx.x % 32 % kLanes * 8;
-#pragma unroll
-    for (int u = 0; u < kUnroll; ++u) {
-      const int t = min(t0 + u * kStep, end - 1);
-      const int64_t page = kv.table[t / kv.block], slot = t % kv.block;
-      k[u] = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(kv.k) + page * kv.k_page + slot * kv.k_token +
-                                             kv_head * kv.k_head + within);
-      v[u] = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(kv.v) + page * kv.v_page + slot * kv.v_token +
-                                             kv_head * kv.v_head + within);
-    }
-  }
-};
-
-// `tile` holds the first keys already. `newest`: key and value of this row, which the cache may not show yet.
-template <int kDim>
-__device__ void attend_part(const WalkArgs& a, const WalkStep& step, int kv_head, int part, const Cut& cut, int head0,
-                            int heads, KeyTile<kDim>& tile, const float* q_shared, const float* newest, float* merge) {
-  using Tile = KeyTile<kDim>;
-  constexpr int E = 8, kLanes = Tile::kLanes, kKeys = Tile::kKeys, U = Tile::kUnroll, kStep = Tile::kStep;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int within = lane % kLanes, key_of_warp = lane / kLanes;
-  const int begin = cut.first + part * cut.part_keys;
-  const int end = min(begin + cut.part_keys, cut.first + cut.keys);
-  const int position = cut.first + cut.keys - 1;
-  float acc[kWalkGroup][E], m[kWalkGroup], l[kWalkGroup];
-#pragma unroll
-  for (int g = 0; g < kWalkGroup; ++g) {
-    m[g] = -FLT_MAX;
-    l[g] = 0;
-#pragma unroll
-    for (int e = 0; e < E; ++e) acc[g][e] = 0;
-  }
-  for (int t0 = begin + warp * kKeys + key_of_warp; t0 - key_of_warp < end; t0 += kStep * U) {
-#pragma unroll
-    for (int u = 0; u < U; ++u) {
-      const int t = t0 + u * kStep;
-      float k[E], v[E];
-      if (t == position) {
-        load8(newest, DType::kF32, within * E, k);
-        load8(newest, DType::kF32, kDim + within * E, v);
-      } else {
-        unpack_bf16(tile.k[u], k);
-        unpack_bf16(tile.v[u], v);
-      }
-      const bool seen = t < end;
-#pragma unroll
-      for (int g = 0; g < kWalkGroup; ++g) {
-        if (g >= heads) break;
-        float q[E], s = 0;
-        load8(q_shared, DType::kF32, g * kDim + within * E, q);
-#pragma unroll
-        for (int e = 0; e < E; ++e) s += q[e] * k[e];
-#pragma unroll
-        for (int o = kLanes / 2; o > 0; o >>= 1) s += __shfl_xor_sync(~0u, s, o);
-        s *= step.scale;
-        if (step.score_softcap > 0) s = step.score_softcap * tanhf(s / step.score_softcap);
-        const float top = seen ? fmaxf(m[g], s) : m[g];
-        const float keep = exp2f((m[g] - top) * kLog2E), p = seen ? exp2f((s - top) * kLog2E) : 0.0f;
-        m[g] = top;
-        l[g] = l[g] * keep + p;
-#pragma unroll
-        for (int e = 0; e < E; ++e) acc[g][e] = acc[g][e] * keep + p * v[e];
-      }
-    }
-    if (t0 - key_of_warp + kStep * U < end) tile.load(step.kv, kv_head, t0 + kStep * U, end);
-  }
-  float* merge_acc = merge;                                             // [warps][heads][kDim]
-  float2* merge_ml = reinterpret_cast<float2*>(merge + kWarps * kWalkGroup * kDim);  // [warps][heads]
-#pragma unroll
-  for (int g = 0; g < kWalkGroup; ++g) {
-    if (g >= heads) break;
-#pragma unroll
-    for (int o = kLanes; o < 32; o <<= 1) {
-      const float m1 = __shfl_xor_sync(~0u, m[g], o), l1 = __shfl_xor_sync(~0u, l[g], o);
-      const float top = fmaxf(m[g], m1);
-      const float keep = exp2f((m[g] - top) * kLog2E), add = exp2f((m1 - top) * kLog2E);
-      m[g] = top;
-      l[g] = l[g] * keep + l1 * add;
-#pragma unroll
-      for (int e = 0; e < E; ++e) acc[g][e] = acc[g][e] * keep + __shfl_xor_sync(~0u, acc[g][e], o) * add;
-    }
-    if (key_of_warp == 0) {
-      store8(merge_acc, DType::kF32, (warp * kWalkGroup + g) * kDim + within * E, acc[g]);
-      if (within == 0) merge_ml[warp * kWalkGroup + g] = make_float2(m[g], l[g]);
-    }
-  }
-  sync_compute();
-  for (int i = threadIdx.x; i < heads * kDim; i += kThreads) {
-    const int g = i / kDim, d = i % kDim;
-    float top = -FLT_MAX, sum = 0, total = 0;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) top = fmaxf(top, merge_ml[w * kWalkGroup + g].x);
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const float2 ml = merge_ml[w * kWalkGroup + g];
-      const float keep = exp2f((ml.x - top) * kLog2E);
-      sum += merge_acc[(w * kWalkGroup + g) * kDim + d] * keep;
-      total += ml.y * keep;
-    }
-    const int64_t at = static_cast<int64_t>(head0 + g) * a.splits + part;
-    a.partial[at * kDim + d] = sum;
-    if (d == 0) {
-      reinterpret_cast<float2*>(a.partial + static_cast<int64_t>(a.heads) * a.splits * kDim)[at] = make_float2(top, total);
-    }
-  }
-  sync_compute();
-}
-
-template <int kDim>
-__device__ void run_attention(const WalkArgs& a, const WalkStep& step, uint8_t* memory, int position) {
-  const Cut cut = cut_keys(position, step.window, a.splits);
-  const int kv_head = blockIdx.x / a.splits, part = blockIdx.x % a.splits;
-  if (kv_head >= step.kv_heads || part >= cut.parts) return;
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const Paged& kv = step.kv;
-  const int begin = cut.first + part * cut.part_keys, end = min(begin + cut.part_keys, position + 1);
-  const int t0 = begin + warp * KeyTile<kDim>::kKeys + lane / KeyTile<kDim>::kLanes;
-  KeyTile<kDim> tile;
-  tile.load(kv, kv_head, t0, end);  // while the queries are made ready
-  float* heads = reinterpret_cast<float*>(memory + a.at_work);  // [group + 2, kDim]: queries, new key, new value
-  const bool newest = part == cut.parts - 1;                    // sees this row's key and value, and stores them
-  if (warp < step.group + (newest ? 2 : 0)) {
-    const int kind = warp < step.group ? 0 : warp - step.group + 1;
-    const int column = kind == 0   ? kv_head * step.group + warp
-                       : kind == 1 ? a.heads + kv_head
-                                   : a.heads + step.kv_heads + kv_head;
-    float* x = heads + warp * kDim;
-    float squares = 0;
-    const auto* from = reinterpret_cast<const unsigned short*>(step.qkv) + column * kDim + lane;
-    unsigned short raw[kDim / 32];
-#pragma unroll
-    for (int i = 0; i < kDim / 32; ++i) raw[i] = __ldcg(from + i * 32);
-#pragma unroll
-    for (int i = 0; i < kDim / 32; ++i) {
-      x[lane + i * 32] = bf16_lo(raw[i]);
-      squares += bf16_lo(raw[i]) * bf16_lo(raw[i]);
-    }
-    __syncwarp();
-    if (kind < 2) {
-      norm_and_rotate(x, squares, lane, kDim, kind == 0 ? step.q_norm : step.k_norm, step.rope, position, position + 1);
-    }
-    __syncwarp();
-    for (int i = lane; i < kDim; i += 32) x[i] = __bfloat162float(__float2bfloat16_rn(x[i]));  // as kept elsewhere
-    if (kind > 0) {
-      const int64_t page = kv.table[position / kv.block], slot = position % kv.block;
-      auto* to = kind == 1 ? static_cast<__nv_bfloat16*>(kv.k) + page * kv.k_page + slot * kv.k_token + kv_head * kv.k_head
-                           : static_cast<__nv_bfloat16*>(kv.v) + page * kv.v_page + slot * kv.v_token + kv_head * kv.v_head;
-      for (int i = lane; i < kDim; i += 32) to[i] = __float2bfloat16_rn(x[i]);
-    }
-  }
-  sync_compute();
-  const float* new_kv = heads + step.group * kDim;
-  float* merge = heads + (step.group + 2) * kDim;
-  for (int g = 0; g < step.group; g += kWalkGroup) {
-    if (g > 0) tile.load(kv, kv_head, t0, end);
-    attend_part<kDim>(a, step, kv_head, part, cut, kv_head * step.group + g, min(kWalkGroup, step.group - g), tile,
-                      heads + g * kDim, new_kv, merge);
-  }
-}
-
 template <int kDim>
 __global__ void __launch_bounds__(kThreads + 32, 1) walk_kernel(const __grid_constant__ WalkArgs a) {
   extern __shared__ __align__(1024) uint8_t memory[];
@@ -648,7 +351,8 @@ __global__ void __launch_bounds__(kThreads + 32, 1) walk_kernel(const __grid_con
   // Steps are fetched one ahead, a word a thread.
   uint32_t next_word = 0;
   const auto fetch_step = [&](int s) {
-    if (s < a.count && threadIdx.x < kStepWords) next_word = reinterpret_cast<const uint32_t*>(a.steps + s)[threadIdx.x];
+    if (s < a.count && threadIdx.x < kStepWords)
+      next_word = reinterpret_cast<const uint32_t*>(a.steps + s)[threadIdx.x];
   };
   const auto keep_step = [&](int s) {
     if (threadIdx.x < kStepWords) reinterpret_cast<uint32_t*>(&control.step[s % 2])[threadIdx.x] = next_word;

@@ -77,7 +77,7 @@ struct WalkArgs {
   float* partial;  // [heads, splits, head_dim], then {maximum, sum} [heads, splits]
   const int* position;
   unsigned* barrier;  // {count, what it was when the kernel began}
-  long long* trace;  // [blocks, count, 4] clocks: step begun, input ready, products done, grid in step; or null
+  long long* trace;   // [blocks, count, 4] clocks: step begun, input ready, products done, grid in step; or null
   int stages, depth;  // of the ring; copies of a block that are under way at once
   // shared memory, in bytes
   int at_residual, at_work, work_bytes, at_slots;

@@ -66,6 +66,8 @@ int run_program(int argc, char** argv) {
     program.parse(argc, argv);
   } catch (const CLI::Success& help) {
     return program.exit(help);
+  } catch (const CLI::RuntimeError& end) {  // a command chose its exit code
+    return end.get_exit_code();
   } catch (const CLI::ParseError& error) {
     return report(fmt::format("{} (see baize --help)", error.what()).c_str(), kUsageError);
   }

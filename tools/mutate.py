@@ -57,8 +57,8 @@ def main():
     known = switches()
     names = sys.argv[2:] or sorted(known)
     unknown = [name for name in names if name not in known]
-    if unknown or not programs(build):
-        print(f"mutate: unknown switches {unknown}" if unknown else f"mutate: no test programs in {build}")
+    if unknown or not names or not programs(build):
+        print(f"mutate: unknown switches {unknown}" if unknown else f"mutate: no switches in src/, or no test programs in {build}")
         return 1
     survivors = []
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:

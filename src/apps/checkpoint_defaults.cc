@@ -6,7 +6,7 @@
 #include "base/error.h"
 #include "base/json.h"
 
-namespace baize {
+namespace baize::apps {
 
 namespace {
 
@@ -113,4 +113,4 @@ uint64_t random_seed() {
   return (static_cast<uint64_t>(device()) << 20) ^ device();  // below 2^53, so that it can be given back as an option
 }
 
-}  // namespace baize
+}  // namespace baize::apps

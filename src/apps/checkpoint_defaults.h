@@ -6,7 +6,7 @@
 #include "engine/sampling.h"
 #include "formats/checkpoint.h"
 
-namespace baize {
+namespace baize::apps {
 
 struct CheckpointDefaults {
   SamplingParams sampling;
@@ -21,4 +21,4 @@ CheckpointDefaults checkpoint_defaults(const Checkpoint& checkpoint);
 /// For answers that nobody gave a seed.
 uint64_t random_seed();
 
-}  // namespace baize
+}  // namespace baize::apps

@@ -9,7 +9,7 @@
 #include "apps/load.h"
 #include "apps/options.h"
 
-namespace baize {
+namespace baize::apps {
 
 namespace {
 
@@ -67,7 +67,7 @@ void run(const GenerateArgs& args) {
 
 }  // namespace
 
-void add_generate(CLI::App& program) {
+void add_generate_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand("generate", "Continue a list of token ids");
   const auto args = std::make_shared<GenerateArgs>();
   command->add_option("model", args->model, "GGUF file, model folder, or name in the store")->required();
@@ -82,4 +82,4 @@ void add_generate(CLI::App& program) {
   command->callback([args] { run(*args); });
 }
 
-}  // namespace baize
+}  // namespace baize::apps

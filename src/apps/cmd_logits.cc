@@ -13,7 +13,7 @@
 #include "apps/options.h"
 #include "engine/evaluate.h"
 
-namespace baize {
+namespace baize::apps {
 
 namespace {
 
@@ -72,7 +72,7 @@ void run(const LogitsArgs& args) {
 
 }  // namespace
 
-void add_logits(CLI::App& program) {
+void add_logits_command(CLI::App& program) {
   CLI::App* command = program.add_subcommand("logits", "Print the logits of every position of some token ids");
   const auto args = std::make_shared<LogitsArgs>();
   command->add_option("model", args->model, "GGUF file, model folder, or name in the store")->required();
@@ -84,4 +84,4 @@ void add_logits(CLI::App& program) {
   command->callback([args] { run(*args); });
 }
 
-}  // namespace baize
+}  // namespace baize::apps

@@ -4,14 +4,12 @@
 
 #include <CLI/App.hpp>
 
-namespace baize {
+namespace baize::apps {
 
-void add_generate(CLI::App& program);
-void add_logits(CLI::App& program);
+void add_run_command(CLI::App& program);
+void add_inspect_command(CLI::App& program);
+void add_bench_command(CLI::App& program);
+void add_generate_command(CLI::App& program);
+void add_logits_command(CLI::App& program);
 
-inline void add_commands(CLI::App& program) {
-  add_logits(program);
-  add_generate(program);
-}
-
-}  // namespace baize
+}  // namespace baize::apps

@@ -8,7 +8,7 @@
 #include "engine/engine.h"
 #include "engine/memory_plan.h"
 
-namespace baize {
+namespace baize::apps {
 
 Compute compute_of(const EngineConfig& config);
 
@@ -30,4 +30,4 @@ struct LoadedModel {
 /// Plans, then loads. Throws Error(kResource) before loading when it does not fit.
 LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, const EngineConfig& config);
 
-}  // namespace baize
+}  // namespace baize::apps

@@ -3,8 +3,12 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <cstdio>
+#include <memory>
 #include <new>
 
+#include "apps/cmd_list.h"
+#include "apps/cmd_pull.h"
+#include "apps/cmd_rm.h"
 #include "apps/commands.h"
 #include "apps/version.h"
 #include "base/error.h"
@@ -22,9 +26,24 @@ int report(const char* message, int code) {
   return code;
 }
 
+// `baize help` and `baize help COMMAND`, which people try first.
+void add_help_command(CLI::App& program) {
+  CLI::App* help = program.add_subcommand("help", "Print this help, or that of a command");
+  const auto name = std::make_shared<std::string>();
+  help->add_option("command", *name, "a command");
+  help->callback([&program, name] {
+    const CLI::App* about = name->empty() ? &program : nullptr;
+    for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
+      if (command->get_name() == *name) about = command;
+    }
+    if (about == nullptr) fail(ErrorKind::kInvalidArgument, "there is no command \"{}\" (see baize --help)", *name);
+    fmt::print("{}", about->help());
+  });
+}
+
 int run_program(int argc, char** argv) {
   CLI::App program("Baize runs large language models on this machine.", "baize");
-  program.set_version_flag("--version", "baize " + std::string(kVersion));
+  program.set_version_flag("--version", "baize " + std::string(apps::kVersion));
   program.set_help_all_flag("--help-all", "Print the help of every command");
   program.require_subcommand(1);
   init_logging("warn");
@@ -33,7 +52,16 @@ int run_program(int argc, char** argv) {
           "--log", [](const std::string& level) { init_logging(level); },
           "messages on standard error: debug, info, warn (default), error or off")
       ->envname("BAIZE_LOG");
-  add_commands(program);
+  apps::add_run_command(program);
+  apps::add_pull_command(program);
+  apps::add_list_command(program);
+  apps::add_rm_command(program);
+  apps::add_inspect_command(program);
+  apps::add_bench_command(program);
+  apps::add_generate_command(program);
+  apps::add_logits_command(program);
+  add_help_command(program);
+  program.add_subcommand("version", "Print the version")->callback([] { fmt::print("baize {}\n", apps::kVersion); });
   try {
     program.parse(argc, argv);
   } catch (const CLI::Success& help) {

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "base/text.h"
 
-namespace baize {
+namespace baize::apps {
 
 namespace {
 
@@ -100,4 +100,4 @@ void add_sampling_options(CLI::App& command, SamplingOverrides& overrides) {
       ->group("Sampling");
 }
 
-}  // namespace baize
+}  // namespace baize::apps

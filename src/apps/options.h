@@ -11,7 +11,7 @@
 #include "engine/config.h"
 #include "engine/sampling.h"
 
-namespace baize {
+namespace baize::apps {
 
 /// The environment's BAIZE_NAME, then --name, fill `config`, which must outlive the parsing.
 void add_engine_options(CLI::App& command, EngineConfig& config);
@@ -31,4 +31,4 @@ void add_sampling_options(CLI::App& command, SamplingOverrides& overrides);
 /// "--top-p" for "top_p".
 std::string option_name(std::string_view field);
 
-}  // namespace baize
+}  // namespace baize::apps

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "store/files.h"
 
 namespace baize::apps {
 
@@ -28,20 +29,13 @@ std::string as_time(double seconds) {
   if (whole >= 60) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
   return fmt::format("{}s", whole);
 }
-
-// Names come from other people's servers: nothing in them may steer the terminal.
-std::string printable(std::string_view text) {
-  std::string out(text);
-  std::replace_if(out.begin(), out.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
-  return out;
-}
 }  // namespace
 
 PullProgress::PullProgress(const volatile std::sig_atomic_t& stop)
     : stop_(stop), terminal_(::isatty(STDERR_FILENO) == 1) {}
 
 void PullProgress::begin(std::string_view file, int64_t bytes, int index, int count) {
-  label_ = printable(count > 1 ? fmt::format("[{}/{}] {}", index, count, file) : std::string(file));
+  label_ = store::one_line(count > 1 ? fmt::format("[{}/{}] {}", index, count, file) : std::string(file));
   bytes_ = bytes;
   done_ = 0;
   first_done_ = -1;
@@ -73,7 +67,7 @@ void PullProgress::end() {
 
 void PullProgress::note(std::string_view line) {
   clear();
-  print_line(printable(line));
+  print_line(store::one_line(line, 500));
 }
 
 bool PullProgress::cancelled() { return stop_ != 0; }

@@ -1,7 +1,7 @@
 #include "apps/version.h"
 
-namespace baize {
+namespace baize::apps {
 
 const char* const kVersion = BAIZE_VERSION;  // from CMakeLists.txt
 
-}  // namespace baize
+}  // namespace baize::apps

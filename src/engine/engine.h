@@ -13,38 +13,42 @@
 
 namespace baize {
 
-/// Rows of the longest step. A long prompt is computed in pieces of that size, and a request is cancelled between two.
-inline constexpr int64_t kStepRows = 512;
+/// What an engine serves at once.
+struct EngineLimits {
+  int64_t context = 0;      // tokens of the longest sequence
+  int64_t step_rows = 512;  // a long prompt is computed in pieces of that size, and a request is cancelled between two
+
+  StepLimits step() const;
+  /// Pages that hold one sequence.
+  int64_t pages(const CacheLayout& layout) const { return layout.pages_for(context, step_rows); }
+};
 
 class Engine {
  public:
-  /// Takes its memory at once. `context`: tokens of the longest sequence. `backend` must outlive the engine.
-  Engine(std::shared_ptr<const Model> model, Backend& backend, Compute compute, int64_t context);
+  /// Takes its memory at once, or throws Error(kResource). `backend` must outlive the engine.
+  Engine(std::shared_ptr<const Model> model, Backend& backend, Compute compute, const EngineLimits& limits);
   /// Cancels what is running or waiting.
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
 
-  int64_t context() const { return context_; }
+  int64_t context() const { return limits_.context; }
+  int64_t vocab() const { return model_->spec.dims.vocab; }
 
   /// Throws Error(kInvalidArgument) for parameters out of range, tokens outside the vocabulary or an empty prompt, and
   /// Error(kResource) for a prompt longer than the context. Later errors come through the handle.
   RequestHandle submit(GenRequest request);
 
-  /// What the largest step, and the pages of one sequence of `context` tokens, need of memory.
-  static StepLimits limits(int64_t context);
-  static int64_t pages(const CacheLayout& layout, int64_t context);
-
  private:
   void loop();
   void serve(RequestState& state);
-  void check_cancelled(const RequestState& state) const;
-  void answer(RequestState& state);
-  void begin_sequence(const GenRequest& request, Usage& usage);
-  Token compute_next(const RequestState& state, const Sampler& sampler, int64_t new_tokens);
+  bool cancelled(const RequestState& state) const { return state.cancelled || stopping_; }
+  void answer(RequestState& state, Done& done);
+  int64_t begin_sequence(const GenRequest& request);
+  std::optional<Token> compute_next(const RequestState& state, const Sampler& sampler, int64_t new_tokens);
 
   const std::shared_ptr<const Model> model_;
-  const int64_t context_;
+  const EngineLimits limits_;
   Runner runner_;
   BlockPool pool_;
   std::optional<Sequence> sequence_;  // running, or answered last

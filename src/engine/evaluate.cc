@@ -45,7 +45,7 @@ std::vector<float> evaluate(std::shared_ptr<const Model> model, Backend& backend
 
   const int64_t largest = *std::max_element(chunks.begin(), chunks.end());
   const StepLimits limits{.rows = largest, .seqs = 1, .out_rows = largest, .context = count};
-  const CacheLayout layout = make_cache_layout(state_needs(model->spec, model->precision));
+  const CacheLayout layout = cache_layout(*model);
   const int64_t pages = layout.pages_for(count, largest);
   Runner runner(std::move(model), backend, compute, limits, pages);
   BlockPool pool(pages);

@@ -32,11 +32,11 @@ int64_t fitting_context(const Model& model, Backend& backend, Compute compute, i
 }  // namespace
 
 MemoryPlan plan_memory(const Model& model, Backend& backend, Compute compute, int64_t context) {
-  const CacheLayout layout = make_cache_layout(state_needs(model.spec, model.precision));
+  const EngineLimits limits{.context = context};
   MemoryPlan plan;
   plan.context = context;
   plan.weights = model.resident_bytes;
-  plan.run = Runner::memory(model, backend, compute, Engine::limits(context), Engine::pages(layout, context));
+  plan.run = Runner::memory(model, backend, compute, limits.step(), limits.pages(cache_layout(model)));
   plan.available = backend.info().free_bytes;
   return plan;
 }

@@ -11,8 +11,6 @@ namespace {
 
 constexpr int64_t kArrayAlignment = 64;  // bytes
 
-CacheLayout layout_of(const Model& model) { return make_cache_layout(state_needs(model.spec, model.precision)); }
-
 int64_t blocks_for(const CacheGroup& group, int64_t tokens) { return (tokens + group.block - 1) / group.block; }
 
 // The arrays of a step in one stretch of memory. With a null base only their sizes are known: a dry step's arrays.
@@ -66,9 +64,11 @@ StepInput cut_to(const StepInput& arrays, int64_t rows, int64_t seqs, int64_t ou
 
 }  // namespace
 
+CacheLayout cache_layout(const Model& model) { return make_cache_layout(state_needs(model.spec, model.precision)); }
+
 StepCost dry_step(const Model& model, Backend& backend, Compute compute, int64_t rows, int64_t out_rows,
                   int64_t kv_len) {
-  const CacheLayout layout = layout_of(model);
+  const CacheLayout layout = cache_layout(model);
   const std::vector<StatePlace> places = layout.places(nullptr, backend.place(), 0);
   const std::vector<KvView> kv = kv_views(model.spec, model.precision, places);
   const ArrayPlan arrays(layout, {rows, 1, out_rows, kv_len}, nullptr, backend.place());
@@ -147,7 +147,7 @@ class Runner::Inputs {
 
 Runner::Memory Runner::memory(const Model& model, Backend& backend, Compute compute, const StepLimits& limits,
                               int64_t pages) {
-  const CacheLayout layout = layout_of(model);
+  const CacheLayout layout = cache_layout(model);
   Memory memory;
   memory.cache = pages * layout.page_bytes;
   memory.inputs = ArrayPlan(layout, limits, nullptr, {}).bytes();
@@ -164,7 +164,7 @@ Runner::Memory Runner::memory(const Model& model, Backend& backend, Compute comp
 
 Runner::Runner(std::shared_ptr<const Model> model, Backend& backend, Compute compute, const StepLimits& limits,
                int64_t pages)
-    : model_(std::move(model)), backend_(backend), layout_(layout_of(*model_)) {
+    : model_(std::move(model)), backend_(backend), layout_(cache_layout(*model_)) {
   const Memory needed = memory(*model_, backend, compute, limits, pages);
   cache_ = backend.allocate(needed.cache);
   logits_ = backend.allocate(needed.logits);

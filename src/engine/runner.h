@@ -21,6 +21,8 @@ struct StepLimits {
   int64_t context = 0;  // tokens a sequence
 };
 
+CacheLayout cache_layout(const Model& model);
+
 /// What one step of `rows` tokens of one sequence costs, `kv_len` of whose tokens are in the cache after it, with the
 /// logits of `out_rows` of them: counted, nothing is computed. `model` may be dry.
 StepCost dry_step(const Model& model, Backend& backend, Compute compute, int64_t rows, int64_t out_rows,

@@ -1,5 +1,6 @@
 #include "engine/sampler.h"
 
+#include <algorithm>
 #include <limits>
 
 namespace baize {
@@ -13,10 +14,10 @@ SampleRow Sampler::row(const Sequence& sequence, int64_t new_tokens) const {
   SampleRow row;
   row.params = sampling;
   row.params.position = sequence.size();
+  const auto window = static_cast<size_t>(sampling.penalty_window);
   row.history = sequence.tokens;
-  if (sampling.penalty_window > 0 && sampling.penalty_window < sequence.size()) {
-    row.history = row.history.last(static_cast<size_t>(sampling.penalty_window));
-  }
+  if (window > 0 && window < row.history.size()) row.history = row.history.last(window);
+  row.drawn = row.history.last(std::min(row.history.size(), static_cast<size_t>(new_tokens)));
   row.bias = biased_;
   if (new_tokens >= request_.min_tokens) row.bias = row.bias.first(sampling.logit_bias.size());
   return row;

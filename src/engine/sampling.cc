@@ -26,8 +26,8 @@ constexpr SamplingField kFields[] = {
     FIELD(min_p, float, "drop tokens less likely than this share of the most likely one", 0, 1),
     FIELD(typical_p, float, "choose among the tokens closest to the expected surprise that add up to this", 0, 1),
     FIELD(repetition_penalty, float, "makes tokens seen before less likely when above 1", 0.01, 100),
-    FIELD(presence_penalty, float, "subtracted from the logit of every token seen before", -100, 100),
-    FIELD(frequency_penalty, float, "subtracted from a token's logit once per occurrence before", -100, 100),
+    FIELD(presence_penalty, float, "subtracted from the logit of every token drawn before", -100, 100),
+    FIELD(frequency_penalty, float, "subtracted from a token's logit each time it was drawn before", -100, 100),
     FIELD(penalty_window, int64_t, "newest tokens that the penalties look at; 0: all", 0, kMaxInt32),
     FIELD(seed, uint64_t, "the same seed gives the same answer", 0, kMaxExact),
 };

@@ -30,6 +30,17 @@ bool likelier(const Candidate& a, const Candidate& b) {
   return a.logit != b.logit ? a.logit > b.logit : a.token < b.token;
 }
 
+// Calls visit(logit, count) for every distinct token of `seen` that the vocabulary has.
+template <typename Visit>
+void for_each_seen(std::span<const Token> seen, float* logits, int64_t vocab, const Visit& visit) {
+  std::vector<Token> sorted(seen.begin(), seen.end());
+  std::sort(sorted.begin(), sorted.end());
+  for (size_t begin = 0, end = 0; begin < sorted.size(); begin = end) {
+    while (end < sorted.size() && sorted[end] == sorted[begin]) ++end;
+    if (sorted[begin] >= 0 && sorted[begin] < vocab) visit(logits[sorted[begin]], static_cast<float>(end - begin));
+  }
+}
+
 // Bias, then the penalties, on the few tokens they concern.
 void adjust(const SampleRow& row, float* logits, int64_t vocab) {
   for (const LogitBias& bias : row.bias) {
@@ -38,18 +49,15 @@ void adjust(const SampleRow& row, float* logits, int64_t vocab) {
     logits[bias.token] += bias.bias;
   }
   const SampleParams& p = row.params;
-  if (p.repetition_penalty == 1 && p.frequency_penalty == 0 && p.presence_penalty == 0) return;
-  std::vector<Token> seen(row.history.begin(), row.history.end());
-  std::sort(seen.begin(), seen.end());
-  for (size_t begin = 0, end = 0; begin < seen.size(); begin = end) {
-    while (end < seen.size() && seen[end] == seen[begin]) ++end;
-    if (seen[begin] < 0 || seen[begin] >= vocab) continue;
-    float& logit = logits[seen[begin]];
-    if (!mutated("sample.repetition")) {
+  if (p.repetition_penalty != 1 && !mutated("sample.repetition")) {
+    for_each_seen(row.history, logits, vocab, [&](float& logit, float) {
       logit = logit > 0 ? logit / p.repetition_penalty : logit * p.repetition_penalty;
-    }
-    if (!mutated("sample.frequency")) logit -= p.frequency_penalty * static_cast<float>(end - begin);
-    if (!mutated("sample.presence")) logit -= p.presence_penalty;
+    });
+  }
+  const float frequency = mutated("sample.frequency") ? 0 : p.frequency_penalty;
+  const float presence = mutated("sample.presence") ? 0 : p.presence_penalty;
+  if (frequency != 0 || presence != 0) {
+    for_each_seen(row.drawn, logits, vocab, [&](float& logit, float count) { logit -= frequency * count + presence; });
   }
 }
 

@@ -20,8 +20,8 @@ namespace baize {
 struct SampleParams {
   float repetition_penalty =
       1;  // > 0: seen tokens' logits are divided (if > 0) or multiplied by it (Keskar et al. 2019)
-  float frequency_penalty = 0;  // subtracted once per earlier occurrence (OpenAI API)
-  float presence_penalty = 0;   // subtracted once if seen at all
+  float frequency_penalty = 0;  // subtracted once per earlier draw (OpenAI API)
+  float presence_penalty = 0;   // subtracted once if drawn before at all
   float temperature = 1;        // 0: greedy, the highest logit, the lowest id on a tie
   int32_t top_k = 0;            // > 0: only the k most likely
   float typical_p = 1;          // < 1: locally typical sampling (Meister et al. 2022)
@@ -38,7 +38,8 @@ struct LogitBias {
 
 struct SampleRow {
   SampleParams params;
-  std::span<const Token> history;   // tokens the penalties look at (the window is cut by the caller)
+  std::span<const Token> history;   // tokens the repetition penalty looks at (the window is cut by the caller)
+  std::span<const Token> drawn;     // tokens the other penalties look at: those of history that are no prompt
   std::span<const LogitBias> bias;  // tokens < vocab
 };
 

@@ -266,7 +266,9 @@ class Download {
     return {.path = job_.file, .sha256 = blob.sha256, .bytes = blob.bytes, .etag = digest_known() ? "" : etag_};
   }
 
-  [[noreturn]] void lied(std::string_view how) const { throw HttpError(fmt::format("the server {}", how), false); }
+  [[noreturn]] void lied(std::string_view how) const {
+    throw HttpError(fmt::format("the server {}", one_line(how)), false);
+  }
 
   FetchContext& context_;
   const FetchJob& job_;

@@ -6,6 +6,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
@@ -109,6 +110,15 @@ void require_free_space(const fs::path& folder, int64_t bytes, std::string_view 
 void remove_all_quietly(const fs::path& path) {
   std::error_code ignored;
   fs::remove_all(path, ignored);
+}
+
+std::string one_line(std::string_view text, size_t limit) {
+  constexpr const char* kSpace = " \t\r\n";
+  const size_t first = std::min(text.find_first_not_of(kSpace), text.size());
+  text.remove_prefix(first);
+  std::string line(text.substr(0, std::min(limit, text.find_last_not_of(kSpace) + 1)));
+  std::replace_if(line.begin(), line.end(), [](unsigned char c) { return c < 0x20 || c == 0x7f; }, '?');
+  return line;
 }
 
 std::string env(const char* name) {

@@ -86,6 +86,9 @@ void require_free_space(const fs::path& folder, int64_t bytes, std::string_view 
 /// Removes a file or folder with all it holds; missing ones are fine.
 void remove_all_quietly(const fs::path& path);
 
+/// Text of strangers as one line for a message: control characters become '?', ends are trimmed, at most `limit` bytes.
+std::string one_line(std::string_view text, size_t limit = 200);
+
 /// Value of an environment variable, or empty.
 std::string env(const char* name);
 

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/json.h"
+#include "store/files.h"
 
 namespace baize::store {
 
@@ -78,16 +79,6 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
-// One printable line of at most 200 bytes.
-std::string one_line(std::string_view text) {
-  std::string line;
-  for (const char c : trimmed(text)) {
-    if (line.size() >= 200) break;
-    line += static_cast<unsigned char>(c) < 0x20 || c == 0x7f ? ' ' : c;
-  }
-  return line;
-}
-
 // The server's own words: HF's X-Error-Message header, or a message field of a JSON body.
 std::string server_words(const HttpHead& head, const std::string& body) {
   const std::string message = head.header("x-error-message");
@@ -149,8 +140,8 @@ std::string server_words(const HttpHead& head, const std::string& body) {
 // else the usual places of other distributions. Empty leaves libcurl's default.
 std::string certificate_file() {
   for (const char* name : {"CURL_CA_BUNDLE", "SSL_CERT_FILE"}) {
-    const char* path = std::getenv(name);
-    if (path != nullptr && *path != '\0') return path;
+    const std::string path = env(name);
+    if (!path.empty()) return path;
   }
   for (const char* path : {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
                            "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"}) {

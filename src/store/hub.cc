@@ -71,7 +71,7 @@ int64_t size_field(const Json& json, const char* key) { return size_from_json(js
 void check_file(const RemoteFile& file, std::string_view where) {
   if (!is_safe_relative_path(file.path)) {
     fail(ErrorKind::kNetwork, "{} lists the file name \"{}\", which would leave the model's folder; refused", where,
-         file.path.substr(0, 200));
+         one_line(file.path));
   }
   if (file.bytes < -1) fail(ErrorKind::kNetwork, "{} gives an impossible size for {}", where, file.path);
   if (!file.sha256.empty() && !is_sha256(file.sha256)) {

@@ -50,7 +50,7 @@ std::string last_words(const std::string& errors) {
       words = line;
     }
   }
-  return words.substr(0, 400);
+  return one_line(words, 400);
 }
 
 [[noreturn]] void fail_on_pip(const PypiSource& source, const std::string& errors) {

@@ -22,9 +22,14 @@ FileLock lock_store(const Layout& layout) {
   return FileLock::take(layout.locks() / "store.lock", FileLock::Mode::kExclusive);
 }
 
-std::string canonical_name(std::string_view name) {
+// Whether the source `now` gives a newer version of what `before` gave.
+bool is_upgrade(const std::string& name, const std::string& before, const std::string& now) {
   const CatalogueEntry* entry = find_in_catalogue(name);
-  return entry == nullptr ? std::string(name) : entry->name;
+  if (entry != nullptr && entry->name == name && entry->source == now) return true;  // a newer catalogue's choice
+  if (!before.starts_with("pypi:") || !now.starts_with("pypi:")) return false;
+  const auto old_one = std::get<PypiSource>(parse_source(before));
+  const auto new_one = std::get<PypiSource>(parse_source(now));
+  return old_one.package == new_one.package && old_one.file == new_one.file;
 }
 
 // Bytes that disappear from the disk with this name of the file; none while it has other names.
@@ -106,9 +111,10 @@ std::vector<Manifest> Store::list() const {
 }
 
 bool Store::find(std::string_view name, Manifest* found) const {
-  const std::string wanted = canonical_name(name);
-  const fs::path path = manifest_path(wanted);
-  if (encode_name(wanted).size() <= 240 && size_of_file(path)) {
+  const CatalogueEntry* entry = find_in_catalogue(name);
+  for (const std::string& wanted : {std::string(name), entry == nullptr ? std::string() : entry->name}) {
+    const fs::path path = manifest_path(wanted);
+    if (wanted.empty() || encode_name(wanted).size() > 240 || !size_of_file(path)) continue;
     const Manifest manifest = parse_manifest(read_file(path.string()), path.string());
     if (found != nullptr) *found = manifest;
     return true;
@@ -183,7 +189,7 @@ void Store::check_name_is_free(const Manifest& manifest) const {
   const fs::path path = manifest_path(manifest.name);
   if (!size_of_file(path)) return;
   const Manifest present = parse_manifest(read_file(path.string()), path.string());
-  if (present.source == manifest.source) return;
+  if (present.source == manifest.source || is_upgrade(manifest.name, present.source, manifest.source)) return;
   fail(ErrorKind::kInvalidArgument,
        "the name {} already stands for {}; choose another with --name, or first: baize rm {}", manifest.name,
        present.source, manifest.name);

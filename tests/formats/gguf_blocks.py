@@ -14,7 +14,8 @@ TYPES = [*PLAIN, *F16_SCALES]
 
 def random_blocks(qtype: T, count: int, rng: np.random.Generator) -> np.ndarray:
     """`count` blocks as uint8 [count, bytes]. Scales are of both signs and cover the whole f16 range, subnormals and
-    zeros included; infinities and NaNs are excluded because NaN payloads are not defined; for MXFP4 every exponent whose products are finite."""
+    zeros included; infinities and NaNs are excluded because NaN payloads are not defined. For MXFP4 every exponent
+    whose products are finite."""
     size = GGML_QUANT_SIZES[qtype][1]
     blocks = rng.integers(0, 256, (count, size), dtype=np.uint8)
     for offset in F16_SCALES.get(qtype, []):

@@ -1,4 +1,4 @@
-"""Prints the table of tests/unit/ops_dequant_test.cc: one random block a type and the hash of its weights, by PyPI gguf."""
+"""Prints the table of tests/unit/ops_dequant_test.cc: random blocks and hashes of their weights by PyPI gguf."""
 
 import numpy as np
 from gguf.constants import GGML_QUANT_SIZES

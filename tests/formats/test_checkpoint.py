@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -14,14 +15,10 @@ from safetensors.numpy import save_file
 
 ROOT = Path(__file__).resolve().parents[2]
 TOOL = Path(os.environ.get("BAIZE", ROOT / "build" / "baize")).parent / "tests" / "checkpoint_tool"
-MAKE_GGUF = ROOT / "tools" / "make_gguf.py"
+sys.path.insert(0, str(ROOT / "tools"))
 
-
-def fnv1a(data: bytes) -> int:
-    value = 0xCBF29CE484222325
-    for byte in data:
-        value = ((value ^ byte) * 0x100000001B3) & 0xFFFFFFFFFFFFFFFF
-    return value
+from ggufmake.from_hf import convert  # noqa: E402
+from ggufmake.random_model import shape_with, write_random  # noqa: E402
 
 
 def read(path, *keys):
@@ -30,9 +27,8 @@ def read(path, *keys):
     return json.loads(run.stdout)
 
 
-def random_model(path, *arguments):
-    subprocess.run([sys.executable, MAKE_GGUF, "random", path, "--shape", "tiny", "--layers", "1", "--vocab", "256",
-                    "--ffn", "256", *arguments], check=True)  # fmt: skip
+def random_model(path, mix, split=0, **sizes):
+    write_random(path, shape_with("tiny", **{"layers": 1, "vocab": 256, "ffn": 256} | sizes), mix, split=split)
 
 
 def reader_tensors(path):
@@ -40,7 +36,7 @@ def reader_tensors(path):
         t.name: {
             "format": {"F32": "f32", "F16": "f16", "BF16": "bf16"}.get(t.tensor_type.name, t.tensor_type.name),
             "shape": [int(d) for d in reversed(t.shape)],
-            "hash": fnv1a(t.data.tobytes()),
+            "crc32": crc32(t.data.tobytes()),
         }
         for t in GGUFReader(path).tensors
     }
@@ -49,7 +45,7 @@ def reader_tensors(path):
 @pytest.mark.parametrize("mix", ["F32", "F16", "BF16", "Q4_0", "Q4_K_M", "Q5_K_M", "Q8_0", "IQ4_XS", "MXFP4"])
 def test_gguf_tensors(tmp_path, mix):
     path = tmp_path / "m.gguf"
-    random_model(path, "--mix", mix)
+    random_model(path, mix)
     assert read(path)["tensors"] == reader_tensors(path)
 
 
@@ -86,8 +82,8 @@ def test_gguf_values(tmp_path):
 
 
 def test_split_set_equals_the_whole(tmp_path):
-    random_model(tmp_path / "whole.gguf", "--mix", "Q4_0")
-    random_model(tmp_path / "part.gguf", "--mix", "Q4_0", "--split", "4")
+    random_model(tmp_path / "whole.gguf", "Q4_0")
+    random_model(tmp_path / "part.gguf", "Q4_0", split=4)
     parts = sorted(tmp_path.glob("part-*.gguf"))
     assert len(parts) > 2
     whole = read(tmp_path / "whole.gguf")
@@ -114,7 +110,7 @@ def test_safetensors(tmp_path):
         name: {
             "format": {"float32": "f32", "float16": "f16"}[str(array.dtype)],
             "shape": list(array.shape) or [1],
-            "hash": fnv1a(array.tobytes()),
+            "crc32": crc32(array.tobytes()),
         }
         for name, array in arrays.items()
         if name != "ids"
@@ -122,7 +118,7 @@ def test_safetensors(tmp_path):
 
 
 def test_from_hf_keeps_every_value(tmp_path):
-    """BF16 weights survive the conversion: the same numbers, with Llama's q and k rows paired and Gemma's norms plus 1."""
+    """Weights survive the conversion: equal numbers, Llama's q and k rows paired, Gemma's norms plus 1."""
     rng = np.random.default_rng(3)
     config = {
         "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
@@ -141,24 +137,34 @@ def test_from_hf_keeps_every_value(tmp_path):
     folder.mkdir()
     save_file(arrays, folder / "model.safetensors")
 
-    def convert(architecture):
+    def converted(architecture):
         (folder / "config.json").write_text(json.dumps(config | {"architectures": [architecture]}))
-        subprocess.run([sys.executable, MAKE_GGUF, "from-hf", folder, tmp_path / "m.gguf", "--type", "F32"], check=True)
+        convert(folder, tmp_path / "m.gguf", T.F32)
         return {t.name: t.data for t in GGUFReader(tmp_path / "m.gguf").tensors}
 
-    llama = convert("LlamaForCausalLM")
+    llama = converted("LlamaForCausalLM")
     assert "output.weight" not in llama
     assert list(llama["blk.0.attn_q.weight"][:4, 0] / 32) == [0, 8, 1, 9]
     assert list(llama["blk.0.attn_q.weight"][16:19, 0] / 32) == [16, 24, 17]
     np.testing.assert_array_equal(llama["blk.0.attn_norm.weight"], arrays[f"{layer}input_layernorm.weight"])
-    gemma = convert("Gemma2ForCausalLM")
+    gemma = converted("Gemma2ForCausalLM")
     np.testing.assert_array_equal(gemma["blk.0.attn_q.weight"], arrays[f"{layer}self_attn.q_proj.weight"])
     np.testing.assert_array_equal(gemma["blk.0.attn_norm.weight"], arrays[f"{layer}input_layernorm.weight"] + 1)
     assert "blk.0.post_attention_norm.weight" in gemma and "blk.0.ffn_norm.weight" not in gemma
 
 
 def test_fallback_types_divide_the_rows(tmp_path):
-    random_model(tmp_path / "m.gguf", "--mix", "Q4_K", "--hidden", "96")
+    random_model(tmp_path / "m.gguf", "Q4_K", hidden=96)
     types = {t.name: t.tensor_type for t in GGUFReader(tmp_path / "m.gguf").tensors}
     assert types["blk.0.attn_q.weight"] == T.Q5_0  # rows of 96
     assert types["blk.0.ffn_down.weight"] == T.Q4_K  # rows of 256
+
+
+def test_make_gguf_command(tmp_path):
+    command = [sys.executable, ROOT / "tools" / "make_gguf.py", "random", tmp_path / "m.gguf"]
+    sizes = ["--shape", "tiny", "--mix", "Q4_K_M", "--layers", "1", "--vocab", "300", "--kv-heads", "1"]
+    subprocess.run([*command, *sizes], check=True)
+    got = read(tmp_path / "m.gguf")
+    assert got["metadata"]["llama.attention.head_count_kv"] == 1
+    assert got["tensors"]["token_embd.weight"]["shape"] == [300, 256]
+    assert got["tensors"]["token_embd.weight"]["format"] == "Q6_K"

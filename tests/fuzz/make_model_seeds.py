@@ -48,7 +48,8 @@ def main() -> None:
     write_gguf("plain.gguf", plain_types)
     arrays = {"a": np.zeros((2, 3), np.float32), "b": np.zeros(5, np.float16), "ids": np.arange(3)}
     save_file(arrays, SEEDS / "safetensors" / "mixed.safetensors", metadata={"format": "pt"})
-    save_file({"x": np.zeros((0, 4), np.float32), "s": np.array(1, np.float32)}, SEEDS / "safetensors" / "edges.safetensors")
+    edges = {"x": np.zeros((0, 4), np.float32), "s": np.array(1, np.float32)}
+    save_file(edges, SEEDS / "safetensors" / "edges.safetensors")
     save_file({}, SEEDS / "safetensors" / "empty.safetensors")
 
 

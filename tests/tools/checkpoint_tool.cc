@@ -1,6 +1,5 @@
-// checkpoint_tool PATH [KEY...]: what open_checkpoint sees, as JSON: metadata, tensors (format, shape, FNV-1a of their
-// bytes) and the named GGUF arrays. Driven by tests/formats/test_checkpoint.py, which compares it with the formats' own
-// packages.
+// checkpoint_tool PATH [KEY...]: what open_checkpoint sees, as JSON: metadata, tensors (format, shape, CRC-32) and the
+// named GGUF arrays. Driven by tests/formats/test_checkpoint.py, which compares it with the formats' own packages.
 #include <cstdio>
 #include <iostream>
 
@@ -13,10 +12,13 @@ namespace {
 
 using namespace baize;
 
-uint64_t fnv1a(std::span<const std::byte> bytes) {
-  uint64_t value = 0xcbf29ce484222325u;
-  for (const std::byte b : bytes) value = (value ^ static_cast<uint8_t>(b)) * 0x100000001b3u;
-  return value;
+uint32_t crc32(std::span<const std::byte> bytes) {
+  uint32_t value = ~0u;
+  for (const std::byte b : bytes) {
+    value ^= static_cast<uint8_t>(b);
+    for (int bit = 0; bit < 8; ++bit) value = (value >> 1) ^ ((value & 1) != 0 ? 0xedb88320u : 0u);
+  }
+  return ~value;
 }
 
 Json array_json(const GgufFile& file, const std::string& key) {
@@ -38,7 +40,7 @@ Json describe(const Checkpoint& model, std::span<char* const> keys) {
   for (const SourceTensor& t : model.tensors()) {
     Json shape = Json::array();
     for (int i = 0; i < t.shape.rank(); ++i) shape.push_back(t.shape[i]);
-    out["tensors"][t.name] = {{"format", t.format.name()}, {"shape", shape}, {"hash", fnv1a(t.bytes)}};
+    out["tensors"][t.name] = {{"format", t.format.name()}, {"shape", shape}, {"crc32", crc32(t.bytes)}};
   }
   for (const char* key : keys) out["arrays"][key] = array_json(*model.gguf(), key);
   return out;

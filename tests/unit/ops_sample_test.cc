@@ -21,7 +21,7 @@ constexpr float kInf = std::numeric_limits<float>::infinity();
 
 Token sample_one(std::vector<float> logits, const SampleParams& params, std::span<const Token> history = {},
                  std::span<const LogitBias> bias = {}) {
-  const SampleRow row{params, history, bias};
+  const SampleRow row{params, history, history, bias};
   Token out = -2;
   sample_on_host({{&row, 1}, {&out, 1}}, Tensor(logits.data(), DType::kF32, {1, static_cast<int64_t>(logits.size())}));
   return out;
@@ -263,6 +263,17 @@ TEST(Sample, PenaltiesFollowTheirFormulas) {
   // Presence: once, however often it was seen.
   EXPECT_EQ(sample_one({4, 3, 0, 3.4f}, {.presence_penalty = 0.5f, .temperature = 0}, history), 0);
   EXPECT_EQ(sample_one({4, 3, 0, 3.6f}, {.presence_penalty = 0.5f, .temperature = 0}, history), 3);
+
+  // Of a prompt, only the repetition penalty takes notice.
+  std::vector<float> logits = {4, 3};
+  Token drawn = -2;
+  const std::vector<Token> prompt = {0, 0, 1};
+  SampleRow row{{.frequency_penalty = 2, .presence_penalty = 2, .temperature = 0}, prompt, {}, {}};
+  sample_on_host({{&row, 1}, {&drawn, 1}}, Tensor(logits.data(), DType::kF32, {1, 2}));
+  EXPECT_EQ(drawn, 0);
+  row.drawn = std::span(prompt).first(1);
+  sample_on_host({{&row, 1}, {&drawn, 1}}, Tensor(logits.data(), DType::kF32, {1, 2}));
+  EXPECT_EQ(drawn, 1);
 }
 
 TEST(Sample, BadRowsYieldNoToken) {

@@ -1,1 +1,1 @@
-"""The parts of tools/make_gguf.py: random blocks, random models of a given shape, and conversion from Hugging Face folders."""
+"""The parts of make_gguf.py: random blocks, random models of known shapes, and conversion."""

@@ -2,8 +2,9 @@
 
 Names, keys, the row order of Llama's q and k and the stored forms of norms and rope factors are those that llama.cpp's
 converter writes, so that a file made here means the same as one made there. Three keys go beyond it because the
-configuration would be lost otherwise: the window of Mistral (llama.attention.sliding_window), window patterns that are not
-the architecture's own (attention.sliding_window_pattern) and Gemma's query scale (attention.scale). No vocabulary is written.
+configuration would be lost otherwise: the window of Mistral (llama.attention.sliding_window), window patterns that are
+not the architecture's own (attention.sliding_window_pattern) and Gemma's query scale (attention.scale). No vocabulary
+is written.
 """
 
 import json
@@ -20,8 +21,9 @@ from ggufmake.blocks import fitting_type
 from ggufmake.random_model import rope_freq_divisors
 
 ARCHITECTURES = {
-    "LlamaForCausalLM": "llama", "MistralForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2", "Qwen3ForCausalLM": "qwen3",
-    "GemmaForCausalLM": "gemma", "Gemma2ForCausalLM": "gemma2", "Gemma3ForCausalLM": "gemma3", "Phi3ForCausalLM": "phi3",
+    "LlamaForCausalLM": "llama", "MistralForCausalLM": "llama", "Qwen2ForCausalLM": "qwen2",
+    "Qwen3ForCausalLM": "qwen3", "GemmaForCausalLM": "gemma", "Gemma2ForCausalLM": "gemma2",
+    "Gemma3ForCausalLM": "gemma3", "Phi3ForCausalLM": "phi3",
 }  # fmt: skip
 
 OUTER = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
@@ -54,7 +56,9 @@ def read_safetensors(path: Path) -> dict[str, np.ndarray]:
 def read_folder(folder: Path) -> tuple[dict, dict[str, np.ndarray]]:
     config = json.loads((folder / "config.json").read_text())
     index = folder / "model.safetensors.index.json"
-    shards = sorted(set(json.loads(index.read_text())["weight_map"].values())) if index.exists() else ["model.safetensors"]
+    shards = ["model.safetensors"]
+    if index.exists():
+        shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
     tensors = {}
     for shard in shards:
         tensors |= read_safetensors(folder / shard)
@@ -180,7 +184,7 @@ class Converter:
 
     @staticmethod
     def _interleave(tensor: np.ndarray, heads: int) -> np.ndarray:
-        """Rows of each head from halves (i, i + d/2) to pairs (2 i, 2 i + 1), as Llama's rotation in GGUF wants them."""
+        """Rows of each head from halves (i, i + d/2) to pairs (2 i, 2 i + 1), as Llama in GGUF has them."""
         halves = tensor.reshape(heads, 2, -1, *tensor.shape[1:])
         return np.ascontiguousarray(halves.swapaxes(1, 2)).reshape(tensor.shape)
 

@@ -169,9 +169,9 @@ def add_vocabulary(w: GGUFWriter, size: int) -> None:
     """A byte-level BPE vocabulary that encodes any text, with Llama 3's kind of special tokens at its end."""
     n_special = 256 if size >= 2048 else 16
     tokens, merges = synthetic_bpe(size - n_special)
-    names = {0: "<|begin_of_text|>", 1: "<|end_of_text|>", 6: "<|start_header_id|>", 7: "<|end_header_id|>", 9: "<|eot_id|>"}
+    names = {0: "begin_of_text", 1: "end_of_text", 6: "start_header_id", 7: "end_header_id", 9: "eot_id"}
     first = len(tokens)
-    tokens += [names.get(i, f"<|reserved_{i}|>") for i in range(n_special)]
+    tokens += [f"<|{names.get(i, f'reserved_{i}')}|>" for i in range(n_special)]
     w.add_tokenizer_model("gpt2")
     w.add_tokenizer_pre("llama-bpe")
     w.add_token_list(tokens)
@@ -181,8 +181,8 @@ def add_vocabulary(w: GGUFWriter, size: int) -> None:
     w.add_eos_token_id(first + 9)
     w.add_add_bos_token(True)
     w.add_chat_template(
-        "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content }}<|eot_id|>"
-        "{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
+        "{{ bos_token }}{% for m in messages %}<|start_header_id|>{{ m.role }}<|end_header_id|>\n\n{{ m.content }}"
+        "<|eot_id|>{% endfor %}{% if add_generation_prompt %}<|start_header_id|>assistant<|end_header_id|>\n\n{% endif %}"
     )
 
 

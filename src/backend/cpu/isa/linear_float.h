@@ -30,9 +30,9 @@ BAIZE_INLINE void dequantize_quads(const uint8_t* b, int g, const Floats* scale,
 
 template <class T, int S>
 BAIZE_INLINE void load_factors(const uint8_t* b, int g, Floats* scale, Floats* min) {
-  scale[S] = T::template scale<S>(b, g);
+  scale[S] = scale_of<T, S>(b, g);
   if constexpr (T::kMin) {
-    min[S] = T::template min<S>(b, g);
+    min[S] = min_of<T, S>(b, g);
   } else {
     min[S] = scale[S];
   }

@@ -135,6 +135,8 @@ struct Dot {
   BAIZE_INLINE void add(Bytes w, Act4 a) {
     v[0] = _mm256_add_epi16(v[0], _mm256_maddubs_epi16(w.v[0], a));
     v[1] = _mm256_add_epi16(v[1], _mm256_maddubs_epi16(w.v[1], a));
+    // Keeps GCC from making a tree of the sums, all of whose leaves would be live at once and spilled.
+    asm("" : "+x"(v[0]), "+x"(v[1]));
   }
   BAIZE_INLINE Ints total() const {
     const __m256i one = _mm256_set1_epi16(1);

@@ -7,7 +7,7 @@
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/common.cuh"
 #include "backend/cuda/kernels/kernels.h"
-#include "backend/cuda/kernels/paged.cuh"
+#include "backend/cuda/kernels/paged.h"
 
 namespace baize::cuda {
 

@@ -89,6 +89,9 @@ fn assemble<M>(file: TokenizerFile<M>, model: impl FnOnce(M) -> AnyModel, option
 /// In the message of the error that PlainBpe gives for a model that is another one.
 const NOT_PLAIN: &str = "not a plain BPE model";
 
+/// Values of "type" in a model.
+const KINDS: [&str; 4] = ["BPE", "Unigram", "WordLevel", "WordPiece"];
+
 /// A BPE model without the options that MergeModel lacks, whose "type" comes first, as it does in files written by the
 /// library.
 #[derive(Default)]
@@ -122,7 +125,14 @@ impl<'de> Deserialize<'de> for PlainBpe {
                 while let Some(key) = map.next_key::<JsonText>()? {
                     let flag = |value: Option<bool>| value.unwrap_or(false);
                     match key.0.as_ref() {
-                        "type" => plain = map.next_value::<JsonText>()?.0 == "BPE",
+                        "type" => {
+                            let kind = map.next_value::<JsonText>()?.0;
+                            if !KINDS.contains(&kind.as_ref()) {
+                                let message = format!("the model type `{kind}` is not one of {}", KINDS.join(", "));
+                                return Err(A::Error::custom(message));
+                            }
+                            plain = kind == "BPE";
+                        }
                         "vocab" if plain => bpe.pieces = Some(map.next_value::<PieceMap>()?.0),
                         "merges" if plain => bpe.merges = Some(map.next_value::<MergeList>()?.0),
                         "unk_token" => bpe.unk_token = map.next_value()?,

@@ -1,7 +1,7 @@
 //! Chat templates: Jinja as `transformers` runs it, on minijinja. What Python has and minijinja lacks is added here.
 
 use crate::python_json::{dumps, Style};
-use minijinja::value::{from_args, Kwargs, Value, ValueKind};
+use minijinja::value::{from_args, Kwargs, Tuple, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 use std::error::Error as _;
 use std::fmt;
@@ -57,7 +57,9 @@ impl ChatTemplate {
             Some(text) => out.write_str(text).map_err(Error::from),
             None => out.write_str(&text_of(state, value)?).map_err(Error::from),
         });
+        env.add_test("iterable", |value: &Value| !matches!(value.kind(), ValueKind::None) && value.try_iter().is_ok());
         env.add_filter("string", |state: &State, value: &Value| text_of(state, value));
+        env.add_filter("indent", indent);
         env.add_filter("tojson", to_json);
         env.add_function("raise_exception", raise_exception);
         for (name, value) in pairs_of("the template constants", constants)? {
@@ -163,6 +165,48 @@ impl fmt::Write for BoundedText {
         self.text.push_str(part);
         Ok(())
     }
+}
+
+/// Jinja's indent, which, unlike minijinja's, indents a first line that is empty.
+fn indent(
+    state: &State,
+    text: &str,
+    width: Option<Value>,
+    first: Option<bool>,
+    kwargs: Kwargs,
+) -> Result<String, Error> {
+    let width = match width {
+        Some(width) => Some(width),
+        None => kwargs.get("width")?,
+    };
+    let first = match first {
+        Some(first) => first,
+        None => kwargs.get::<Option<bool>>("first")?.unwrap_or(false),
+    };
+    let blank = kwargs.get::<Option<bool>>("blank")?.unwrap_or(false);
+    kwargs.assert_all_used()?;
+    let text = format!("{text}\n"); // keeps an empty last line
+    let lines: Vec<&str> = text.lines().collect();
+    let (unit, count) = match width.as_ref().map(|width| (width.as_str(), width.as_usize())) {
+        Some((Some(text), _)) => (text, 1),
+        Some((None, count)) => (" ", count.unwrap_or(0)),
+        None => (" ", 4),
+    };
+    let added = unit.len().saturating_mul(count).saturating_mul(lines.len() + 1);
+    if added > affordable_bytes(state) {
+        return Err(Error::from(ErrorKind::OutOfFuel));
+    }
+    state.consume_fuel((added + text.len()) as u64 / 64)?;
+    let indent = unit.repeat(count);
+    let mut out = if first { indent.clone() } else { String::new() };
+    for (number, line) in lines.iter().enumerate() {
+        if number > 0 {
+            out.push('\n');
+            out.push_str(if blank || !line.is_empty() { &indent } else { "" });
+        }
+        out.push_str(line);
+    }
+    Ok(out)
 }
 
 /// transformers' tojson: json.dumps without HTML escapes.
@@ -279,7 +323,7 @@ fn python_method(state: &mut State, value: &Value, method: &str, args: &[Value])
 }
 
 fn string_method(text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
-    let partitioned = |parts: [&str; 3]| Ok(Value::from_iter(parts));
+    let partitioned = |parts: [&str; 3]| Ok(Value::from(Tuple::from(parts.map(Value::from))));
     match method {
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;
@@ -403,6 +447,6 @@ mod tests {
     fn python_methods_that_the_library_lacks() {
         let source = "{{ 'a-b-c'.rsplit('-', 1) }}{{ 'a-b-c'.partition('-') }}{{ 'a-b'.rpartition('+') }}\
                       {{ 'xyz'.removeprefix('x').removesuffix('z') }}{{ 'abc'.index('c') }}{{ [3, 4].index(4) }}";
-        assert_eq!(rendered(source, ""), "['a-b', 'c']['a', '-', 'b-c']['', '', 'a-b']y21");
+        assert_eq!(rendered(source, ""), "['a-b', 'c']('a', '-', 'b-c')('', '', 'a-b')y21");
     }
 }

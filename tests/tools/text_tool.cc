@@ -151,6 +151,6 @@ int main() {
     } catch (const baize::Error& error) {
       reply = {{"error", error.what()}, {"kind", baize::to_string(error.kind())}};
     }
-    std::cout << reply.dump() << std::endl;
+    std::cout << reply.dump(-1, ' ', false, baize::OrderedJson::error_handler_t::replace) << std::endl;
   }
 }

@@ -1,12 +1,11 @@
 //! Builds tokenizers from a Hugging Face tokenizer.json and from the arrays of a GGUF file.
 
-use crate::merge::{MergeModel, MergeOptions};
+use crate::merge::{MergeModel, MergeOptions, Merges};
 use crate::pieces::Pieces;
 use crate::tokenizer::{surroundings, AnyModel, Parts, Result, Tokenizer};
-use ahash::AHashMap;
-use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use ahash::{AHashMap, AHashSet};
+use serde::de::{Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
 use std::borrow::Cow;
 use std::fmt;
 use tokenizers::models::unigram::Unigram;
@@ -31,9 +30,8 @@ pub struct FolderOptions {
 }
 
 #[derive(Deserialize)]
-struct TokenizerFile<'a> {
-    #[serde(borrow)]
-    model: &'a RawValue,
+struct TokenizerFile<M> {
+    model: M,
     #[serde(default)]
     added_tokens: Vec<AddedToken>,
     normalizer: Option<NormalizerWrapper>,
@@ -44,29 +42,36 @@ struct TokenizerFile<'a> {
 
 /// A tokenizer from the text of tokenizer.json.
 pub fn from_json(text: &str, options: FolderOptions) -> Result<Tokenizer> {
-    let file: TokenizerFile = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let model = model_from_json(file.model)?;
+    let file: TokenizerFile<PlainBpe> = match serde_json::from_str(text) {
+        Ok(file) => file,
+        Err(error) if error.to_string().contains(NOT_PLAIN) => {
+            let file: TokenizerFile<ModelWrapper> = serde_json::from_str(text).map_err(|e| e.to_string())?;
+            return assemble(file, AnyModel::from, options);
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    assemble(file, |bpe| AnyModel::Merge(bpe.build()), options)
+}
+
+fn assemble<M>(file: TokenizerFile<M>, model: impl FnOnce(M) -> AnyModel, options: FolderOptions) -> Result<Tokenizer> {
     let mut added = file.added_tokens;
-    let known = |added: &[AddedToken], content: &str| added.iter().any(|token| token.content == content);
-    for token in options.added {
-        if !known(&added, &token.content) {
+    let special: AHashSet<String> = options.special.iter().cloned().collect();
+    let mut known: AHashSet<String> = added.iter().map(|token| token.content.clone()).collect();
+    let named = options.special.into_iter().map(|content| AddedToken::from(content, true));
+    for token in options.added.into_iter().chain(named) {
+        if known.insert(token.content.clone()) {
             added.push(token);
         }
     }
-    for content in &options.special {
-        if !known(&added, content) {
-            added.push(AddedToken::from(content.clone(), true));
-        }
-    }
     for token in &mut added {
-        token.special |= options.special.contains(&token.content);
+        token.special |= special.contains(&token.content);
     }
     let (prefix, suffix) = match &file.post_processor {
         Some(processor) => surroundings(processor)?,
         None => Default::default(),
     };
     let mut tokenizer = Tokenizer::new(Parts {
-        model,
+        model: model(file.model),
         normalizer: file.normalizer,
         pre_tokenizer: file.pre_tokenizer,
         decoder: file.decoder,
@@ -81,52 +86,67 @@ pub fn from_json(text: &str, options: FolderOptions) -> Result<Tokenizer> {
     Ok(tokenizer)
 }
 
-fn model_from_json(raw: &RawValue) -> Result<AnyModel> {
-    #[derive(Deserialize)]
-    struct Kind<'a> {
-        #[serde(rename = "type", borrow)]
-        kind: Option<Cow<'a, str>>,
-        dropout: Option<f32>,
-        continuing_subword_prefix: Option<String>,
-        end_of_word_suffix: Option<String>,
-        merges: Option<serde::de::IgnoredAny>,
-    }
-    let kind: Kind = serde_json::from_str(raw.get()).map_err(|e| e.to_string())?;
-    let is_bpe = kind.kind.as_deref() == Some("BPE") || (kind.kind.is_none() && kind.merges.is_some());
-    let affixes = [kind.continuing_subword_prefix, kind.end_of_word_suffix];
-    let plain = kind.dropout.unwrap_or(0.0) == 0.0 && affixes.iter().flatten().all(String::is_empty);
-    if !(is_bpe && plain) {
-        let model: ModelWrapper = serde_json::from_str(raw.get()).map_err(|e| e.to_string())?;
-        return Ok(AnyModel::Library(model));
-    }
-    let bpe: Bpe = serde_json::from_str(raw.get()).map_err(|e| e.to_string())?;
-    let pieces = bpe.vocab.0;
-    let unk = match &bpe.unk_token {
-        Some(text) => pieces.id(text.as_bytes()),
-        None => None,
-    };
-    let options = MergeOptions {
-        unk,
-        fuse_unk: bpe.fuse_unk,
-        byte_fallback: bpe.byte_fallback,
-        ignore_merges: bpe.ignore_merges,
-    };
-    let merges = bpe.merges.iter().map(|merge| (merge.0.as_bytes(), merge.1.as_bytes()));
-    Ok(AnyModel::Merge(MergeModel::by_ranks(pieces, merges, true, options)?))
+/// In the message of the error that PlainBpe gives for a model that is another one.
+const NOT_PLAIN: &str = "not a plain BPE model";
+
+/// A BPE model without the options that MergeModel lacks, whose "type" comes first, as it does in files written by the
+/// library.
+#[derive(Default)]
+struct PlainBpe {
+    pieces: Option<Pieces>,
+    merges: Option<Merges>,
+    unk_token: Option<String>,
+    options: MergeOptions,
 }
 
-#[derive(Deserialize)]
-struct Bpe<'a> {
-    unk_token: Option<String>,
-    #[serde(default)]
-    fuse_unk: bool,
-    #[serde(default)]
-    byte_fallback: bool,
-    #[serde(default)]
-    ignore_merges: bool,
-    vocab: PieceMap,
-    #[serde(borrow)]
-    merges: Vec<MergePair<'a>>,
+impl PlainBpe {
+    fn build(self) -> MergeModel {
+        let pieces = self.pieces.unwrap_or_else(|| Pieces::with_capacity(0, 0));
+        let merges = self.merges.unwrap_or_default();
+        let unk = self.unk_token.and_then(|text| pieces.id(text.as_bytes()));
+        MergeModel::by_ranks(pieces, merges, MergeOptions { unk, ..self.options })
+    }
+}
+
+impl<'de> Deserialize<'de> for PlainBpe {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct ModelVisitor;
+        impl<'de> Visitor<'de> for ModelVisitor {
+            type Value = PlainBpe;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("a tokenizer model")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> std::result::Result<PlainBpe, A::Error> {
+                let mut bpe = PlainBpe::default();
+                let mut plain = false;
+                while let Some(key) = map.next_key::<JsonText>()? {
+                    let flag = |value: Option<bool>| value.unwrap_or(false);
+                    match key.0.as_ref() {
+                        "type" => plain = map.next_value::<JsonText>()?.0 == "BPE",
+                        "vocab" if plain => bpe.pieces = Some(map.next_value::<PieceMap>()?.0),
+                        "merges" if plain => bpe.merges = Some(map.next_value::<MergeList>()?.0),
+                        "unk_token" => bpe.unk_token = map.next_value()?,
+                        "fuse_unk" => bpe.options.fuse_unk = flag(map.next_value()?),
+                        "byte_fallback" => bpe.options.byte_fallback = flag(map.next_value()?),
+                        "ignore_merges" => bpe.options.ignore_merges = flag(map.next_value()?),
+                        "continuing_subword_prefix" | "end_of_word_suffix" => {
+                            plain &= map.next_value::<Option<String>>()?.unwrap_or_default().is_empty();
+                        }
+                        "dropout" => plain &= map.next_value::<Option<f32>>()?.unwrap_or(0.0) == 0.0,
+                        _ => drop(map.next_value::<IgnoredAny>()?),
+                    }
+                    if !plain {
+                        return Err(A::Error::custom(NOT_PLAIN));
+                    }
+                }
+                if bpe.pieces.is_none() || bpe.merges.is_none() {
+                    return Err(A::Error::custom("the model needs \"vocab\" and \"merges\""));
+                }
+                Ok(bpe)
+            }
+        }
+        deserializer.deserialize_map(ModelVisitor)
+    }
 }
 
 /// A string of the JSON text, borrowed where it has no escapes.
@@ -153,6 +173,29 @@ impl<'de> Deserialize<'de> for PieceMap {
             }
         }
         deserializer.deserialize_map(PieceVisitor)
+    }
+}
+
+/// The array of merges.
+struct MergeList(Merges);
+
+impl<'de> Deserialize<'de> for MergeList {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct ListVisitor;
+        impl<'de> Visitor<'de> for ListVisitor {
+            type Value = MergeList;
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an array of merges")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> std::result::Result<MergeList, A::Error> {
+                let mut merges = Merges::default();
+                while let Some(MergePair(left, right)) = seq.next_element()? {
+                    merges.add(left.as_bytes(), right.as_bytes()).map_err(A::Error::custom)?;
+                }
+                Ok(MergeList(merges))
+            }
+        }
+        deserializer.deserialize_seq(ListVisitor)
     }
 }
 
@@ -279,19 +322,28 @@ fn model_from_arrays(arrays: &VocabArrays, options: &VocabOptions) -> Result<Any
             }
             let unk = options.unk.and_then(|id| arrays.tokens.get(id as usize)).copied().unwrap_or(b"[UNK]");
             let builder = WordPiece::builder().vocab(vocab).unk_token(utf8(0, unk)?);
-            Ok(AnyModel::Library(builder.build().map_err(|e| e.to_string())?.into()))
+            let model: ModelWrapper = builder.build().map_err(|e| e.to_string())?.into();
+            Ok(model.into())
         }
-        "unigram" => {
-            let mut vocab = Vec::with_capacity(arrays.tokens.len());
-            for (id, text) in arrays.tokens.iter().enumerate() {
-                vocab.push((utf8(id, text)?, f64::from(arrays.scores.get(id).copied().unwrap_or(0.0))));
-            }
-            let unk = options.unk.map(|id| id as usize);
-            let unigram = Unigram::from(vocab, unk, options.byte_fallback).map_err(|e| e.to_string())?;
-            Ok(AnyModel::Library(unigram.into()))
-        }
+        "unigram" => unigram(arrays, options),
         other => Err(format!("there is no vocabulary model `{other}`")),
     }
+}
+
+fn unigram(arrays: &VocabArrays, options: &VocabOptions) -> Result<AnyModel> {
+    let mut vocab = Vec::with_capacity(arrays.tokens.len());
+    let mut hidden = AHashMap::new();
+    for (id, text) in arrays.tokens.iter().enumerate() {
+        let mut text = utf8(id, text)?;
+        let is_byte = options.byte_fallback && text.len() == 6 && text.starts_with("<0x");
+        if arrays.mergeable.get(id) == Some(&0) && !is_byte {
+            hidden.insert(text, id as u32);
+            text = format!("{id}\u{2581}"); // words have this character at their beginning only
+        }
+        vocab.push((text, f64::from(arrays.scores.get(id).copied().unwrap_or(0.0))));
+    }
+    let model = Unigram::from(vocab, options.unk.map(|id| id as usize), options.byte_fallback);
+    Ok(AnyModel::Library { model: model.map_err(|e| e.to_string())?.into(), hidden })
 }
 
 fn merge_model(arrays: &VocabArrays, options: &VocabOptions) -> Result<MergeModel> {
@@ -311,11 +363,12 @@ fn merge_model(arrays: &VocabArrays, options: &VocabOptions) -> Result<MergeMode
         return Ok(MergeModel::by_scores(pieces, arrays.scores, mergeable, merge_options));
     }
     // A token may begin with a space but not contain one elsewhere.
-    let merges = arrays.merges.iter().map(|merge| {
+    let mut merges = Merges::with_capacity(arrays.merges.len());
+    for merge in &arrays.merges {
         let space = merge.iter().skip(1).position(|&byte| byte == b' ').map_or(merge.len(), |at| at + 1);
-        (&merge[..space], merge.get(space + 1..).unwrap_or_default())
-    });
-    MergeModel::by_ranks(pieces, merges, false, merge_options)
+        merges.add(&merge[..space], merge.get(space + 1..).unwrap_or_default())?;
+    }
+    Ok(MergeModel::by_ranks(pieces, merges, merge_options))
 }
 
 fn utf8(id: usize, text: &[u8]) -> Result<String> {
@@ -345,6 +398,13 @@ mod tests {
     }
 
     #[test]
+    fn models_that_are_not_plain_bpe_are_the_librarys() {
+        let suffixed = TINY.replace("\"type\": \"BPE\"", "\"type\": \"BPE\", \"end_of_word_suffix\": \"b\"");
+        let tokenizer = from_json(&suffixed.replace("MERGES", "[]"), FolderOptions::default()).unwrap();
+        assert_eq!(tokenizer.encode("aa", false, true).unwrap(), [0, 2]);
+    }
+
+    #[test]
     fn special_tokens_can_be_plain_text() {
         let tokenizer = tiny("[]").unwrap();
         assert_eq!(tokenizer.encode("a<s>b", false, false).unwrap(), [0, 1]);
@@ -354,8 +414,11 @@ mod tests {
     #[test]
     fn broken_files_say_what_is_wrong() {
         assert!(tiny(r#"["a b c"]"#).err().unwrap().contains("`a b c` is not a merge"));
-        assert!(tiny(r#"["a x"]"#).err().unwrap().contains("`a` and `x`"));
         assert!(from_json("{}", FolderOptions::default()).err().unwrap().contains("model"));
+        let error = from_json(r#"{"model": {"type": "BPE", "vocab": {}}}"#, FolderOptions::default()).err();
+        assert!(error.unwrap().contains("merges"));
+        let error = from_json(r#"{"model": {"type": "Turing"}}"#, FolderOptions::default()).err();
+        assert!(!error.unwrap().contains(NOT_PLAIN));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! either this crate's merging model or one of that crate's models.
 
 use crate::merge::MergeModel;
-use ahash::AHashSet;
+use ahash::{AHashMap, AHashSet};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
@@ -17,7 +17,17 @@ pub type Result<T> = std::result::Result<T, String>;
 /// The model between pre-tokenizer and post-processor.
 pub enum AnyModel {
     Merge(MergeModel),
-    Library(ModelWrapper),
+    /// `hidden`: tokens that the model must not find in ordinary text, which it knows by another spelling.
+    Library {
+        model: ModelWrapper,
+        hidden: AHashMap<String, u32>,
+    },
+}
+
+impl From<ModelWrapper> for AnyModel {
+    fn from(model: ModelWrapper) -> Self {
+        AnyModel::Library { model, hidden: AHashMap::new() }
+    }
 }
 
 impl AnyModel {
@@ -25,7 +35,7 @@ impl AnyModel {
     fn text(&self, id: u32) -> Option<Vec<u8>> {
         match self {
             AnyModel::Merge(model) => model.pieces().text(id).map(<[u8]>::to_vec),
-            AnyModel::Library(model) => model.id_to_token(id).map(String::into_bytes),
+            AnyModel::Library { model, .. } => model.id_to_token(id).map(String::into_bytes),
         }
     }
 
@@ -33,7 +43,7 @@ impl AnyModel {
     fn id_limit(&self) -> u32 {
         match self {
             AnyModel::Merge(model) => model.pieces().id_limit(),
-            AnyModel::Library(model) => model.get_vocab().into_values().max().map_or(0, |id| id + 1),
+            AnyModel::Library { model, .. } => model.get_vocab().into_values().max().map_or(0, |id| id + 1),
         }
     }
 }
@@ -49,14 +59,14 @@ impl Model for AnyModel {
                 model.tokenize(sequence, |id| tokens.push(Token::new(id, String::new(), (0, 0))))?;
                 Ok(tokens)
             }
-            AnyModel::Library(model) => model.tokenize(sequence),
+            AnyModel::Library { model, .. } => model.tokenize(sequence),
         }
     }
 
     fn token_to_id(&self, token: &str) -> Option<u32> {
         match self {
             AnyModel::Merge(model) => model.pieces().id(token.as_bytes()),
-            AnyModel::Library(model) => model.token_to_id(token),
+            AnyModel::Library { model, hidden } => hidden.get(token).copied().or_else(|| model.token_to_id(token)),
         }
     }
 
@@ -71,7 +81,7 @@ impl Model for AnyModel {
     fn get_vocab_size(&self) -> usize {
         match self {
             AnyModel::Merge(model) => model.pieces().len(),
-            AnyModel::Library(model) => model.get_vocab_size(),
+            AnyModel::Library { model, .. } => model.get_vocab_size(),
         }
     }
 
@@ -82,7 +92,7 @@ impl Model for AnyModel {
     fn get_trainer(&self) -> TrainerWrapper {
         match self {
             AnyModel::Merge(_) => tokenizers::models::bpe::BpeTrainer::default().into(),
-            AnyModel::Library(model) => model.get_trainer(),
+            AnyModel::Library { model, .. } => model.get_trainer(),
         }
     }
 }

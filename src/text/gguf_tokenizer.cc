@@ -97,20 +97,22 @@ Json Builder::build() {
   eos = checked("eos", vocab_.eos);
   unk_ = checked("unk", vocab_.unk);
   sep_ = checked("sep", vocab_.sep);
-  if (vocab_.model == "gpt2") {
-    merge_by_ranks(find_pre_tokenizer(vocab_.pre));
-  } else if (vocab_.model == "gemma4") {
-    merge_by_ranks(find_pre_tokenizer("gemma4"));
-  } else if (vocab_.model == "llama") {
-    merge_by_scores();
-  } else if (vocab_.model == "bert") {
-    wordpiece();
-  } else if (vocab_.model == "t5") {
-    unigram();
-  } else {
-    fail(ErrorKind::kUnsupported,
-         "the tokenizer model '{}' (tokenizer.ggml.model) is not supported; bert, gemma4, gpt2, llama and t5 are",
-         vocab_.model);
+  switch (find_vocab_model(vocab_.model)) {
+    case VocabModel::kRanks:
+      merge_by_ranks(find_pre_tokenizer(vocab_.pre));
+      break;
+    case VocabModel::kRawRanks:
+      merge_by_ranks(find_pre_tokenizer(vocab_.model));
+      break;
+    case VocabModel::kScores:
+      merge_by_scores();
+      break;
+    case VocabModel::kWordPiece:
+      wordpiece();
+      break;
+    case VocabModel::kUnigram:
+      unigram();
+      break;
   }
   if (unk_) options_["unk"] = *unk_;
   return options_;

@@ -156,6 +156,23 @@ Json step_json(const PreTokenizerStep& step) {
 
 }  // namespace
 
+VocabModel find_vocab_model(std::string_view name) {
+  struct Row {
+    std::string_view name;
+    VocabModel model;
+  };
+  static constexpr Row kRows[] = {{"bert", VocabModel::kWordPiece},
+                                  {"gemma4", VocabModel::kRawRanks},
+                                  {"gpt2", VocabModel::kRanks},
+                                  {"llama", VocabModel::kScores},
+                                  {"t5", VocabModel::kUnigram}};
+  for (const Row& row : kRows) {
+    if (row.name == name) return row.model;
+  }
+  fail(ErrorKind::kUnsupported,
+       "the tokenizer model '{}' (tokenizer.ggml.model) is not supported; bert, gemma4, gpt2, llama and t5 are", name);
+}
+
 std::span<const PreTokenizer> pre_tokenizers() { return table(); }
 
 const PreTokenizer& find_pre_tokenizer(std::string_view name) {

@@ -24,13 +24,25 @@ struct PreTokenizerStep {
 /// What the name of a pre-tokenizer implies.
 struct PreTokenizer {
   std::string_view names;  // GGUF names, separated by spaces
-  std::vector<PreTokenizerStep> steps;
+  std::vector<PreTokenizerStep> steps = {};
   bool nfc = false;            // the text is brought to Unicode's NFC first
   bool ignore_merges = false;  // a word that is in the vocabulary is one token, whatever the merges say
   bool add_bos = false;        // where the file does not say
   bool add_sep = false;        // a separator ends the text, where the file does not say
   bool byte_level = true;      // false: tokens are text with U+2581 for spaces, and bytes as <0xAB>
 };
+
+/// The algorithms behind a GGUF vocabulary (tokenizer.ggml.model).
+enum class VocabModel {
+  kRanks,     // BPE by ranked merges over the pre-tokenizer's words
+  kRawRanks,  // the same over text with U+2581 for spaces, whatever pre-tokenizer the file names
+  kScores,    // SentencePiece BPE: merges by the scores of their results
+  kWordPiece,
+  kUnigram,
+};
+
+/// Throws Error(kUnsupported) with the known names.
+VocabModel find_vocab_model(std::string_view name);
 
 /// Every pre-tokenizer, in no particular order.
 std::span<const PreTokenizer> pre_tokenizers();

@@ -115,7 +115,8 @@ struct Unpacked {
   static constexpr int kBytes = kMins + (Min ? Subs * 64 : 0);
 };
 
-inline constexpr int kChunkGroups = 16;  // k = 512: at most 10 KB unpacked (18 KB for two passes)
+// Groups that are unpacked at a time, at most: 14-18 KB of the L1 cache.
+constexpr int chunk_groups(int bits) { return passes(bits) == 1 ? 24 : 16; }
 
 template <class T, int J>
 BAIZE_INLINE void unpack_quad(const uint8_t* b, int g, uint8_t* __restrict out) {
@@ -204,10 +205,13 @@ template <class T>
 void gemm(const uint8_t* panel, int64_t k, const uint8_t* act, int64_t cols, float* out) {
   using U = Unpacked<T::kBits, T::kSubs, T::kMin>;
   constexpr int kPerBlock = T::kBlock / kGroup;
-  alignas(64) uint8_t unpacked[kChunkGroups * U::kBytes];
-  const int64_t groups = k / kGroup;
-  for (int64_t begin = 0; begin < groups; begin += kChunkGroups) {
-    const int64_t count = groups - begin < kChunkGroups ? groups - begin : kChunkGroups;
+  constexpr int kChunk = chunk_groups(T::kBits);
+  alignas(64) uint8_t unpacked[kChunk * U::kBytes];
+  // Chunks of about the same size, in whole blocks.
+  const int64_t groups = k / kGroup, chunks = (groups + kChunk - 1) / kChunk;
+  const int64_t chunk = ((groups + chunks - 1) / chunks + kPerBlock - 1) / kPerBlock * kPerBlock;
+  for (int64_t begin = 0; begin < groups; begin += chunk) {
+    const int64_t count = groups - begin < chunk ? groups - begin : chunk;
     for (int64_t g = 0; g < count; g += kPerBlock, panel += T::kBytes) {
       for (int i = 0; i < kPerBlock; ++i) unpack_group<T>(panel, i, unpacked + (g + i) * U::kBytes);
     }

@@ -1,7 +1,12 @@
 // The vector types of linear_simd.h on AVX-512 with VNNI: 16 rows are one register.
 #pragma once
 
+#pragma GCC diagnostic push
+// False alarms of GCC 12 in its own AVX-512 header (PR 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 
 #include <cstdint>
 
@@ -9,7 +14,7 @@ namespace baize::cpu::BAIZE_ISA {
 
 #define BAIZE_INLINE inline __attribute__((always_inline))
 
-inline constexpr int kTile = 8;
+inline constexpr int kTile = 12;  // as many chains as vpdpbusd needs to run twice a cycle
 inline constexpr int kTileF32 = 12;
 inline constexpr int kDotBits = 8;  // vpdpbusd: u8 times s8 into i32, no saturation
 inline constexpr bool kDotSigned = false;

@@ -154,13 +154,16 @@ void add_bench_command(CLI::App& program) {
   command->add_option("--prefill", args->prefill, "prompt lengths")
       ->delimiter(',')
       ->check(lengths)
+      ->type_name("N")
       ->capture_default_str();
   command->add_option("--decode", args->decode, "new tokens, one after another; 0: none")
       ->check(depths)
+      ->type_name("N")
       ->capture_default_str();
   command->add_option("--depth", args->depth, "tokens before those")
       ->delimiter(',')
       ->check(depths)
+      ->type_name("N")
       ->capture_default_str();
   command->add_option("--repeats", args->repeats, "the median of so many counts")
       ->check(CLI::Range(1, 1000))

@@ -87,7 +87,7 @@ void add_run_command(CLI::App& program) {
   command->add_option("prompt", args->prompt, "what to answer (default: what is piped in, or a chat)");
   const auto setting = [&](const char* name, const char* help) {
     const auto set = [args, name](const std::string& value) { change_setting(args->settings, name, value); };
-    command->add_option_function<std::string>(option_name(name), set, help)->group("Chat");
+    command->add_option_function<std::string>(option_name(name), set, help)->take_last()->group("Chat");
   };
   setting("system", "system message");
   setting("max_tokens", "longest answer in tokens");

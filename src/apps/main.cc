@@ -13,6 +13,7 @@
 #include "apps/version.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 
 namespace baize {
 
@@ -37,15 +38,29 @@ void add_help_command(CLI::App& program) {
       if (command->get_name() == *name) about = command;
     }
     if (about == nullptr) fail(ErrorKind::kInvalidArgument, "there is no command \"{}\" (see baize --help)", *name);
-    fmt::print("{}", about->help());
+    // App::help would print the help of `help` itself, being the command that was given.
+    const std::string title = about == &program ? "baize" : "baize " + *name;
+    fmt::print("{}", about->get_formatter()->make_help(about, title, CLI::AppFormatMode::Normal));
   });
+}
+
+// A misspelt command would otherwise be told to be an argument too many.
+void check_command(const CLI::App& program, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> known;
+  for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_name() == argv[1]) return;
+    known.push_back(command->get_name());
+  }
+  fail(ErrorKind::kInvalidArgument, "there is no command \"{}\"; the closest are {} (see baize --help)", argv[1],
+       fmt::join(closest_names(argv[1], known), ", "));
 }
 
 int run_program(int argc, char** argv) {
   CLI::App program("Baize runs large language models on this machine.", "baize");
   program.set_version_flag("--version", "baize " + std::string(apps::kVersion));
   program.set_help_all_flag("--help-all", "Print the help of every command");
-  program.require_subcommand(1);
+  program.require_subcommand(0, 1);
   init_logging("warn");
   program
       .add_option_function<std::string>(
@@ -62,8 +77,10 @@ int run_program(int argc, char** argv) {
   apps::add_logits_command(program);
   add_help_command(program);
   program.add_subcommand("version", "Print the version")->callback([] { fmt::print("baize {}\n", apps::kVersion); });
+  check_command(program, argc, argv);
   try {
     program.parse(argc, argv);
+    if (program.get_subcommands().empty()) fmt::print("{}", program.help());
   } catch (const CLI::Success& help) {
     return program.exit(help);
   } catch (const CLI::RuntimeError& end) {  // a command chose its exit code

@@ -10,14 +10,16 @@ SPECIAL = ["<pad>", "<s>", "</s>"]
 # As byte-level vocabularies spell them: printable ASCII, the space, the line break and the escape character.
 CHARACTERS = [c for c in string.printable if c.isprintable() and c != " "] + ["\u0120", "\u010a", "\u011b"]
 ESCAPE = len(SPECIAL) + len(CHARACTERS) - 1  # its token id
+MERGES = [("t", "h")]  # some formats want at least one
 TEMPLATE = "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}{% if enable_thinking %}think {% endif %}a:"
 
 
 def make_tokenizer(vocab_size):
-    """One token a character; the rest of the vocabulary is special tokens that are no text."""
-    no_text = [f"<extra{i}>" for i in range(vocab_size - len(SPECIAL) - len(CHARACTERS))]
-    tokens = SPECIAL + CHARACTERS + no_text
-    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, []))
+    """Almost only tokens of one character; the rest of the vocabulary is special tokens that are no text."""
+    text = CHARACTERS + [a + b for a, b in MERGES]
+    no_text = [f"<extra{i}>" for i in range(vocab_size - len(SPECIAL) - len(text))]
+    tokens = SPECIAL + text + no_text
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, MERGES))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(SPECIAL + no_text)
@@ -36,6 +38,6 @@ def make_chat_model(folder, golden, template=TEMPLATE, **config_changes):
 
 
 def only_text(vocab_size=128):
-    """Options that keep tokens without a text from being drawn."""
+    """Options that let only printable characters be drawn."""
     others = [i for i in range(vocab_size) if i < len(SPECIAL) or i >= ESCAPE]
     return ["--logit-bias", ",".join(f"{i}=-1000" for i in others)]

@@ -28,9 +28,8 @@ BAIZE_INLINE int32_t load_i32(const uint8_t* p) {
   return i;
 }
 
-// ---- one column
-// ------------------------------------------------------------------------------------------------------- Sums of quads
-// [First, First + Count) of a group times one column.
+// ---- one column ----
+// Sums of quads [First, First + Count) of a group times one column.
 template <class T, int Pass, int First, int Count>
 struct Run {
   static BAIZE_INLINE Bytes part(const uint8_t* b, int g) {
@@ -104,9 +103,8 @@ void gemv(const uint8_t* panel, int64_t k, const uint8_t* act, float* out) {
   store_floats(out, !T::kMin ? total.dot : Super<T> ? total.dot - total.min : total.dot + total.min);
 }
 
-// ---- many columns
-// ----------------------------------------------------------------------------------------------------- An unpacked
-// group: passes x 8 quads, then scales, then minima.
+// ---- many columns ----
+// An unpacked group: passes x 8 quads, then scales, then minima.
 template <int Bits, int Subs, bool Min>
 struct Unpacked {
   static constexpr int kPasses = passes(Bits);
@@ -227,8 +225,7 @@ void gemm(const uint8_t* panel, int64_t k, const uint8_t* act, int64_t cols, flo
   }
 }
 
-// ---- activations
-// ------------------------------------------------------------------------------------------------------
+// ---- activations ----
 inline void quantize(const float* x, int64_t x_stride, int cols, int64_t k, ActLayout layout, uint8_t* tile) {
   const auto store = [](uint8_t* p, auto v) { __builtin_memcpy(p, &v, sizeof(v)); };
   for (int64_t i = 0; i < k; i += kGroup, tile += act_group_bytes(cols, layout.subs)) {

@@ -9,7 +9,7 @@
 
 namespace baize::cpu::BAIZE_ISA {
 
-// ---- fields narrower than a byte ----------------------------------------------------------------------------------
+// ---- fields narrower than a byte ----
 template <int J>
 BAIZE_INLINE Bytes nibble(const uint8_t* p) {
   return bits<J / 4 * 4, 4>(load_bytes(p + 64 * (J % 4)));
@@ -23,7 +23,7 @@ BAIZE_INLINE Bytes one(const uint8_t* p) {
   return bits<J, 1, Up>(load_bytes(p));
 }
 
-// ---- six-bit scales -------------------------------------------------------------------------------------------------
+// ---- six-bit scales ----
 template <int Groups>
 BAIZE_INLINE Row16 six(const uint8_t* p, int g) {
   constexpr int kLow = Groups / 2, kHigh = Groups / 4;
@@ -40,9 +40,8 @@ BAIZE_INLINE Row16 pair_min(const uint8_t* p, int g) {
   return row_or(row_and(row_shift_right(load_row(p + 16 * g), 4), 15), row_shift_left(row_and(high, 12), 2));
 }
 
-// ---- the types
-// -------------------------------------------------------------------------------------------------------- kBytes: one
-// block of 16 rows. `b` points at it, `g` is the group within it.
+// ---- the types ----
+// kBytes: one block of 16 rows. `b` points at it, `g` is the group within it.
 template <int Block, int BlockBytes, int Bits, int Offset, bool Min, int Subs>
 struct Type {
   static constexpr int kBlock = Block, kBytes = 16 * BlockBytes, kBits = Bits, kOffset = Offset, kSubs = Subs;

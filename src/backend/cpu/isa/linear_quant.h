@@ -226,6 +226,14 @@ void gemm(const uint8_t* panel, int64_t k, const uint8_t* act, int64_t cols, flo
 }
 
 // ---- activations ----
+// Where x holds a NaN the sums mean nothing (the scale carries it), but must not overflow into undefined behaviour.
+BAIZE_INLINE int32_t wrapping_add(int32_t a, int32_t b) {
+  return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
+}
+BAIZE_INLINE int32_t wrapping_times(int32_t a, int32_t b) {
+  return static_cast<int32_t>(static_cast<uint32_t>(a) * static_cast<uint32_t>(b));
+}
+
 inline void quantize(const float* x, int64_t x_stride, int cols, int64_t k, ActLayout layout, uint8_t* tile) {
   const auto store = [](uint8_t* p, auto v) { __builtin_memcpy(p, &v, sizeof(v)); };
   for (int64_t i = 0; i < k; i += kGroup, tile += act_group_bytes(cols, layout.subs)) {
@@ -243,11 +251,11 @@ inline void quantize(const float* x, int64_t x_stride, int cols, int64_t k, ActL
       for (int j = 0; j < 8; ++j) __builtin_memcpy(tile + 4 * (j * cols + c), q + 4 * j, 4);
       uint8_t* tail = tile + cols * kGroup + 4 * c;
       store(tail, scale);
-      if (layout.subs == 1) sums[0] += sums[1];
+      if (layout.subs == 1) sums[0] = wrapping_add(sums[0], sums[1]);
       for (int s = 0; s < layout.subs; ++s) {
         tail += 4 * cols;
         if (layout.offset > 0) {
-          store(tail, -layout.offset * sums[s]);
+          store(tail, wrapping_times(-layout.offset, sums[s]));
         } else {
           store(tail, scale * static_cast<float>(sums[s]));
         }

@@ -12,9 +12,9 @@
 #include <vector>
 
 #include "backend/cuda/cuda_backend.h"
+#include "base/text.h"
 #include "cuda/cuda_cases.h"
 #include "model/model.h"
-#include "base/text.h"
 #include "model/state.h"
 
 namespace baize {
@@ -82,6 +82,7 @@ class Bench {
   std::unique_ptr<Ops> ops_;
   std::vector<int32_t> host_;
   std::vector<Token> chosen_;
+  bool wait_ = true;  // for the tokens of each step
 };
 
 void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes) {
@@ -145,8 +146,8 @@ void Bench::make_model() {
     a.qkv_args.rope.inv_freq = Tensor(inv_freq, DType::kF32, {c.head_dim / 2}, backend_.place());
     a.state = static_cast<size_t>(l);
     a.qkv.count = 3;
-    const LinearShape qkv_shapes[] = {{format(false, l), q, c.hidden}, {format(false, l), kv, c.hidden},
-                                      {format(true, l), kv, c.hidden}};
+    const LinearShape qkv_shapes[] = {
+        {format(false, l), q, c.hidden}, {format(false, l), kv, c.hidden}, {format(true, l), kv, c.hidden}};
     fill(a.qkv.part, qkv_shapes);
     const LinearShape o_shape[] = {{format(false, l), c.hidden, q}};
     fill({&a.o, 1}, o_shape);
@@ -190,8 +191,12 @@ void Bench::make_cache(int64_t batch, int64_t max_tokens) {
   pool_ = backend_.allocate(page * blocks_ * batch);
   std::vector<StatePlace> places(needs.size());
   for (size_t i = 0; i < places.size(); ++i) {
-    places[i] = {static_cast<char*>(pool_.data()) + static_cast<int64_t>(i) * layer, backend_.place(), blocks_ * batch,
-                 page, kBlock, 0};
+    places[i] = {static_cast<char*>(pool_.data()) + static_cast<int64_t>(i) * layer,
+                 backend_.place(),
+                 blocks_ * batch,
+                 page,
+                 kBlock,
+                 0};
   }
   views_ = kv_views(model_.spec, model_.precision, places);
 }
@@ -250,6 +255,7 @@ void Bench::step(int64_t batch, int64_t rows, int64_t at) {
     ops_ = backend_.make_ops(Compute::kAuto, Arena(backend_.allocate(2 * dry->cost().arena_bytes + (64 << 20))));
   }
   forward(model_, input, *ops_, {logits});
+  if (!wait_) return;
   const std::vector<SampleRow> sample_rows(static_cast<size_t>(batch), SampleRow{{.temperature = 0}, {}, {}});
   chosen_.assign(static_cast<size_t>(batch), -2);
   ops_->sample({sample_rows, chosen_}, logits);
@@ -265,7 +271,7 @@ double Bench::seconds_for(int64_t batch, int64_t prompt, int64_t new_tokens) {
 }
 
 void Bench::decode(int64_t batch, int64_t tokens) {
-  make_cache(batch, 512 + tokens + 1);
+  make_cache(batch, 512 + std::max<int64_t>(tokens, 128) + 1);
   seconds_for(batch, 512, 4);  // warm: modules, algorithms, graphs
   double best = 1e9;
   for (int i = 0; i < 2; ++i) {
@@ -273,12 +279,26 @@ void Bench::decode(int64_t batch, int64_t tokens) {
     best = std::min(best, seconds_for(batch, 512, tokens + 1) - one);
   }
   const double rate = static_cast<double>(batch * tokens) / best;
+  const Token last_token = chosen_[0];
   const double cache = static_cast<double>(batch * 576 * config_.layers * config_.kv_heads * config_.head_dim * 4);
   const double floor_s = std::max((static_cast<double>(weight_bytes_) + cache) / kBandwidth,
                                   2.0 * static_cast<double>(batch * linear_params_) / kFlops);
-  fmt::print("{:8} decode  B={:<4} {:10.1f} tok/s  {:8.3f} ms/step  {:5.1f} % of floor  token {}\n", config_.name,
-             batch, rate, 1e3 * best / static_cast<double>(tokens),
-             100 * floor_s * rate / static_cast<double>(batch), chosen_[0]);
+  // The same step again and again without waiting for its token: what the device alone takes, and the host alone.
+  chosen_.assign(static_cast<size_t>(batch), 1);
+  wait_ = false;
+  constexpr int kRepeats = 20;
+  const auto start = std::chrono::steady_clock::now();
+  for (int i = 0; i < kRepeats; ++i) step(batch, 1, 576);
+  const double host = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kRepeats;
+  wait_ = true;
+  step(batch, 1, 576);
+  const double device =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / (kRepeats + 1);
+  fmt::print(
+      "{:8} decode  B={:<4} {:10.1f} tok/s  {:8.3f} ms/step  {:5.1f} % of floor  token {}; alone: device {:.3f} ms, "
+      "host {:.3f} ms\n",
+      config_.name, batch, rate, 1e3 * best / static_cast<double>(tokens),
+      100 * floor_s * rate / static_cast<double>(batch), last_token, 1e3 * device, 1e3 * host);
   std::fflush(stdout);
 }
 
@@ -286,9 +306,11 @@ void Bench::prefill(int64_t length) {
   make_cache(1, length);
   double best = 1e9;
   for (int i = 0; i < 4; ++i) best = std::min(best, seconds_for(1, length, 1));
-  const double attention = 2.0 * static_cast<double>(length * length * config_.heads * config_.head_dim * config_.layers);
-  const double flops = 2.0 * static_cast<double>(linear_params_ - config_.vocab * config_.hidden) *
-                           static_cast<double>(length) + attention;
+  const double attention =
+      2.0 * static_cast<double>(length * length * config_.heads * config_.head_dim * config_.layers);
+  const double flops =
+      2.0 * static_cast<double>(linear_params_ - config_.vocab * config_.hidden) * static_cast<double>(length) +
+      attention;
   const double floor_s = std::max(flops / kFlops, static_cast<double>(weight_bytes_) / kBandwidth);
   fmt::print("{:8} prefill {:<6} {:10.1f} tok/s  {:8.3f} ms       {:5.1f} % of floor  token {}\n", config_.name, length,
              static_cast<double>(length) / best, 1e3 * best, 100 * floor_s / best, chosen_[0]);

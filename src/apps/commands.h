@@ -6,6 +6,9 @@
 
 namespace baize::apps {
 
+void add_run_command(CLI::App& program);
+void add_inspect_command(CLI::App& program);
+void add_bench_command(CLI::App& program);
 void add_generate_command(CLI::App& program);
 void add_logits_command(CLI::App& program);
 

@@ -3,6 +3,7 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <cstdio>
+#include <memory>
 #include <new>
 
 #include "apps/cmd_list.h"
@@ -12,6 +13,7 @@
 #include "apps/version.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 
 namespace baize {
 
@@ -25,26 +27,64 @@ int report(const char* message, int code) {
   return code;
 }
 
+// `baize help` and `baize help COMMAND`, which people try first.
+void add_help_command(CLI::App& program) {
+  CLI::App* help = program.add_subcommand("help", "Print this help, or that of a command");
+  const auto name = std::make_shared<std::string>();
+  help->add_option("command", *name, "a command");
+  help->callback([&program, name] {
+    const CLI::App* about = name->empty() ? &program : nullptr;
+    for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
+      if (command->get_name() == *name) about = command;
+    }
+    if (about == nullptr) fail(ErrorKind::kInvalidArgument, "there is no command \"{}\" (see baize --help)", *name);
+    // App::help would print the help of `help` itself, being the command that was given.
+    const std::string title = about == &program ? "baize" : "baize " + *name;
+    fmt::print("{}", about->get_formatter()->make_help(about, title, CLI::AppFormatMode::Normal));
+  });
+}
+
+// A misspelt command would otherwise be told to be an argument too many.
+void check_command(const CLI::App& program, int argc, char** argv) {
+  if (argc < 2 || argv[1][0] == '-') return;
+  std::vector<std::string> known;
+  for (const CLI::App* command : program.get_subcommands([](const CLI::App*) { return true; })) {
+    if (command->get_name() == argv[1]) return;
+    known.push_back(command->get_name());
+  }
+  fail(ErrorKind::kInvalidArgument, "there is no command \"{}\"; the closest are {} (see baize --help)", argv[1],
+       fmt::join(closest_names(argv[1], known), ", "));
+}
+
 int run_program(int argc, char** argv) {
   CLI::App program("Baize runs large language models on this machine.", "baize");
   program.set_version_flag("--version", "baize " + std::string(apps::kVersion));
   program.set_help_all_flag("--help-all", "Print the help of every command");
-  program.require_subcommand(1);
+  program.require_subcommand(0, 1);
   init_logging("warn");
   program
       .add_option_function<std::string>(
           "--log", [](const std::string& level) { init_logging(level); },
           "messages on standard error: debug, info, warn (default), error or off")
       ->envname("BAIZE_LOG");
+  apps::add_run_command(program);
   apps::add_pull_command(program);
   apps::add_list_command(program);
   apps::add_rm_command(program);
-  apps::add_logits_command(program);
+  apps::add_inspect_command(program);
+  apps::add_bench_command(program);
   apps::add_generate_command(program);
+  apps::add_logits_command(program);
+  add_help_command(program);
+  program.add_subcommand("version", "Print the version")->callback([] { fmt::print("baize {}\n", apps::kVersion); });
+  check_command(program, argc, argv);
   try {
     program.parse(argc, argv);
+    if (program.get_subcommands().empty()) fmt::print("{}", program.help());
   } catch (const CLI::Success& help) {
     return program.exit(help);
+  } catch (const CLI::RuntimeError& end) {  // a command chose its exit code
+    return end.get_exit_code();
   } catch (const CLI::ParseError& error) {
     return report(fmt::format("{} (see baize --help)", error.what()).c_str(), kUsageError);
   }

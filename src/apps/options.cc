@@ -68,7 +68,7 @@ void add_engine_options(CLI::App& command, EngineConfig& config) {
       option = command.add_option_function<int64_t>(option_name(field.name), set, field.help);
       option->type_name("N");
     }
-    option->envname(variable_name(field.name))->group("Engine");
+    option->envname(variable_name(field.name))->take_last()->group("Engine");
   }
 }
 
@@ -89,6 +89,7 @@ void add_sampling_options(CLI::App& command, SamplingOverrides& overrides) {
     };
     command.add_option_function<double>(option_name(field.name), set, field.help)
         ->type_name(field.integer ? "N" : "X")
+        ->take_last()
         ->group("Sampling");
   }
   const auto add_bias = [&overrides](const std::vector<std::string>& texts) {

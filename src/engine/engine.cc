@@ -66,9 +66,11 @@ void Engine::loop() {
 
 void Engine::serve(RequestState& state) {
   try {
-    answer(state);
+    Done done;
+    answer(state, done);
+    state.events.push(done);
   } catch (const Error& error) {
-    if (error.kind() != ErrorKind::kCancelled) sequence_.reset();  // its cache may be spoilt
+    sequence_.reset();  // its cache may be spoilt
     state.events.push(error);
   } catch (const std::bad_alloc&) {
     sequence_.reset();
@@ -77,48 +79,48 @@ void Engine::serve(RequestState& state) {
   pool_.check();
 }
 
-void Engine::check_cancelled(const RequestState& state) const {
-  if (state.cancelled || stopping_) fail(ErrorKind::kCancelled, "the request was cancelled");
-}
-
-void Engine::answer(RequestState& state) {
+void Engine::answer(RequestState& state, Done& done) {
   const GenRequest& request = state.request;
-  check_cancelled(state);
-  Done done;
-  begin_sequence(request, done.usage);
+  done.reason = FinishReason::kCancelled;
+  done.usage.prompt_tokens = static_cast<int64_t>(request.prompt.size());
+  if (cancelled(state)) return;
+  done.usage.cached_tokens = begin_sequence(request);
   const Sampler sampler(request);
   const int64_t most = request.max_tokens.value_or(limits_.context);
-  while (true) {
-    const Token token = compute_next(state, sampler, done.usage.new_tokens);
-    sequence_->tokens.push_back(token);
-    if (std::find(request.stop_ids.begin(), request.stop_ids.end(), token) != request.stop_ids.end()) {
+  while (const std::optional<Token> token = compute_next(state, sampler, done.usage.new_tokens)) {
+    sequence_->tokens.push_back(*token);
+    if (std::find(request.stop_ids.begin(), request.stop_ids.end(), *token) != request.stop_ids.end()) {
       done.stop_id = token;
       done.reason = FinishReason::kStop;
-      break;
+      return;
     }
+    state.events.push(Tokens{{*token}});
     ++done.usage.new_tokens;
-    state.events.push(Tokens{{token}});
-    done.reason = done.usage.new_tokens >= most ? FinishReason::kLength : FinishReason::kContext;
-    if (done.usage.new_tokens >= most || sequence_->size() > limits_.context) break;
+    if (done.usage.new_tokens >= most) {
+      done.reason = FinishReason::kLength;
+      return;
+    }
+    if (sequence_->size() > limits_.context) {
+      done.reason = FinishReason::kContext;
+      return;
+    }
   }
-  state.events.push(done);
 }
 
-// Continues the last sequence as far as the prompt repeats it, or starts a new one.
-void Engine::begin_sequence(const GenRequest& request, Usage& usage) {
-  usage.prompt_tokens = static_cast<int64_t>(request.prompt.size());
-  if (sequence_.has_value()) usage.cached_tokens = reusable_tokens(*sequence_, request.prompt);
-  if (usage.cached_tokens == 0) sequence_.emplace(SeqId{next_id_++}, std::vector<Token>(), runner_.layout(), pool_);
+// Continues the last sequence as far as the prompt repeats it, or starts a new one. Returns the tokens reused.
+int64_t Engine::begin_sequence(const GenRequest& request) {
+  const int64_t reused = sequence_.has_value() ? reusable_tokens(*sequence_, request.prompt) : 0;
+  if (reused == 0) sequence_.emplace(SeqId{next_id_++}, std::vector<Token>(), runner_.layout(), pool_);
   sequence_->tokens = request.prompt;
-  sequence_->n_computed = usage.cached_tokens;
-  sequence_->cache.truncate(usage.cached_tokens);
+  sequence_->n_computed = reused;
+  sequence_->cache.truncate(reused);
+  return reused;
 }
 
-// Advances the sequence to its end, in steps, and draws the token behind it.
-Token Engine::compute_next(const RequestState& state, const Sampler& sampler, int64_t new_tokens) {
+// Advances the sequence to its end, in steps, and draws the token behind it; nullopt once cancelled.
+std::optional<Token> Engine::compute_next(const RequestState& state, const Sampler& sampler, int64_t new_tokens) {
   Sequence& sequence = *sequence_;
-  while (true) {
-    check_cancelled(state);
+  while (!cancelled(state)) {
     const int64_t left = sequence.size() - sequence.n_computed;
     const int64_t rows = std::min(left, limits_.step_rows);
     const bool last = rows == left;
@@ -138,6 +140,7 @@ Token Engine::compute_next(const RequestState& state, const Sampler& sampler, in
     }
     return result.drawn[0];
   }
+  return std::nullopt;
 }
 
 }  // namespace baize

@@ -33,6 +33,7 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   int64_t context() const { return limits_.context; }
+  int64_t vocab() const { return model_->spec.dims.vocab; }
 
   /// Throws Error(kInvalidArgument) for parameters out of range, tokens outside the vocabulary or an empty prompt, and
   /// Error(kResource) for a prompt longer than the context. Later errors come through the handle.
@@ -41,10 +42,10 @@ class Engine {
  private:
   void loop();
   void serve(RequestState& state);
-  void check_cancelled(const RequestState& state) const;
-  void answer(RequestState& state);
-  void begin_sequence(const GenRequest& request, Usage& usage);
-  Token compute_next(const RequestState& state, const Sampler& sampler, int64_t new_tokens);
+  bool cancelled(const RequestState& state) const { return state.cancelled || stopping_; }
+  void answer(RequestState& state, Done& done);
+  int64_t begin_sequence(const GenRequest& request);
+  std::optional<Token> compute_next(const RequestState& state, const Sampler& sampler, int64_t new_tokens);
 
   const std::shared_ptr<const Model> model_;
   const EngineLimits limits_;

@@ -32,6 +32,7 @@ enum class FinishReason : uint8_t {
   kStop,     // a stop id was drawn
   kLength,   // max_tokens reached
   kContext,  // the context is full
+  kCancelled,
 };
 
 struct Usage {
@@ -40,14 +41,14 @@ struct Usage {
   int64_t new_tokens = 0;     // the stop id not counted
 };
 
-/// The last event of an answer that went well.
+/// The last event of an answer, unless it failed.
 struct Done {
   FinishReason reason = FinishReason::kStop;
   std::optional<Token> stop_id;  // the stop id drawn; it is not among the Tokens
   Usage usage;
 };
 
-/// An Error is the last event of an answer that did not.
+/// An Error is the last event of an answer that failed.
 using Event = std::variant<Tokens, Done, Error>;
 
 /// What the engine and a handle share.
@@ -70,10 +71,12 @@ class RequestHandle {
 
   /// Waits for the next event. After Done or an Error there is none: do not call again.
   Event next();
-  /// Ends the request within one step; next() then yields what was drawn before, and an Error(kCancelled) last.
+  /// Ends the request within one step; next() then yields what was drawn before, and Done.
   void cancel() {
     if (state_ != nullptr) state_->cancelled = true;
   }
+  /// Setting it cancels, too: for signal handlers. Lives as long as the handle.
+  std::atomic<bool>& cancel_flag() { return state_->cancelled; }
 
  private:
   std::shared_ptr<RequestState> state_;

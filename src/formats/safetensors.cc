@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstring>
 #include <optional>
 #include <string_view>
 #include <unordered_set>
@@ -10,6 +11,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "formats/byte_reader.h"
+#include "tensor/buffer.h"
 
 namespace baize {
 
@@ -187,7 +189,22 @@ class Reader {
     tensor.shape = Shape(std::span<const int64_t>(e.shape));
     tensor.bytes = data_.subspan(e.begin, e.end - e.begin);
     tensor.file = file_;
+    if (reinterpret_cast<uintptr_t>(tensor.bytes.data()) % (element->bits / 8) != 0) copy_out(tensor);
     out_.tensors.push_back(std::move(tensor));
+  }
+
+  // Files by early writers have headers of odd lengths, so that elements lie at addresses no kernel may read: such a
+  // tensor moves to memory of its own, which lives as long as its file pointer.
+  static void copy_out(SourceTensor& tensor) {
+    struct Copy {
+      std::shared_ptr<const MappedFile> file;
+      Buffer memory;
+    };
+    const auto size = static_cast<int64_t>(tensor.bytes.size());
+    const auto copy = std::make_shared<const Copy>(Copy{tensor.file, Buffer::host(size)});
+    if (size > 0) std::memcpy(copy->memory.data(), tensor.bytes.data(), tensor.bytes.size());
+    tensor.bytes = {static_cast<const std::byte*>(copy->memory.data()), tensor.bytes.size()};
+    tensor.file = std::shared_ptr<const MappedFile>(copy, copy->file.get());
   }
 
   const std::shared_ptr<const MappedFile>& file_;

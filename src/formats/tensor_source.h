@@ -1,4 +1,4 @@
-// SourceTensor: one weight as a checkpoint file stores it: a name, a shape and a view of mapped bytes.
+// SourceTensor: one weight as a checkpoint file stores it: a name, a shape and a view of its bytes.
 // Filled by the format readers (gguf, safetensors), read by the load passes. Immutable after open; any thread.
 #pragma once
 
@@ -17,15 +17,8 @@ struct SourceTensor {
   std::string name;                        // the file's own spelling
   QuantFormat format;                      // how `bytes` encode the values
   Shape shape;                             // row-major, outermost first: a linear is [n, k]
-  std::span<const std::byte> bytes;        // inside `file`; exactly what format and shape need
-  std::shared_ptr<const MappedFile> file;  // keeps `bytes` alive
-
-  /// False when the data start inside an element, which the safetensors format allows and GGUF does not: such bytes
-  /// must be copied before they are read as elements.
-  bool aligned() const {
-    const size_t step = format.scheme == Scheme::kPlain ? static_cast<size_t>(dtype_bytes(format.elem)) : 2;
-    return reinterpret_cast<uintptr_t>(bytes.data()) % step == 0;
-  }
+  std::span<const std::byte> bytes;        // exactly what format and shape need, aligned to its elements
+  std::shared_ptr<const MappedFile> file;  // where `bytes` came from; keeps them alive
 };
 
 }  // namespace baize

@@ -123,6 +123,7 @@ int64_t Meta::vocab() const {
 int64_t Meta::context() const { return context_ > 0 ? context_ : integer("max_position_embeddings"); }
 
 std::string Meta::layer_type(int64_t layer, const std::string& otherwise) const {
+  if (gguf()) return layer_type_gguf(layer, otherwise);
   const Json* list = find("layer_types");
   if (list == nullptr) return otherwise;
   if (!list->is_array() || static_cast<int64_t>(list->size()) < layers()) {
@@ -134,6 +135,22 @@ std::string Meta::layer_type(int64_t layer, const std::string& otherwise) const 
          checkpoint_.path(), layer, type.dump().substr(0, 60));
   }
   return type.get<std::string>();
+}
+
+std::string Meta::layer_type_gguf(int64_t layer, const std::string& otherwise) const {
+  const Json* pattern = find("sliding_window_pattern");
+  if (pattern == nullptr) return otherwise;
+  bool slides = false;
+  if (pattern->is_array()) {  // one flag a layer
+    const bool fits = static_cast<int64_t>(pattern->size()) == layers();
+    if (!fits || !(*pattern)[static_cast<size_t>(layer)].is_boolean())
+      wrong("sliding_window_pattern", "a flag a layer");
+    slides = (*pattern)[static_cast<size_t>(layer)].get<bool>();
+  } else {  // a period, of which the last layer sees everything; 0: every layer slides
+    const int64_t period = integer("sliding_window_pattern");
+    slides = period == 0 || (layer + 1) % period != 0;
+  }
+  return slides ? "sliding_attention" : "full_attention";
 }
 
 Activation Meta::activation(std::string_view otherwise) const {

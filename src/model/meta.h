@@ -38,7 +38,8 @@ class Meta {
   int64_t layers() const;
   int64_t vocab() const;    // vocab_size; for GGUF, the rows of the embedding table
   int64_t context() const;  // configured, else max_position_embeddings
-  /// layer_types[layer] ("full_attention", "sliding_attention"), or `otherwise` when the file has no such list.
+  /// layer_types[layer] ("full_attention", "sliding_attention"), or `otherwise` when the file has no such list. GGUF
+  /// files have sliding_window_pattern instead: a period, or a flag a layer.
   std::string layer_type(int64_t layer, const std::string& otherwise) const;
   /// hidden_activation or hidden_act, by its Hugging Face name. Throws Error(kUnsupported) for an unknown one.
   Activation activation(std::string_view otherwise) const;
@@ -48,6 +49,7 @@ class Meta {
 
  private:
   const Json* find(std::string_view key) const;
+  std::string layer_type_gguf(int64_t layer, const std::string& otherwise) const;
   std::string spelled(std::string_view key) const;
   [[noreturn]] void wrong(std::string_view key, std::string_view expected) const;
   RopeSpec rope_hf(int64_t head_dim, std::string_view layer_type) const;

@@ -25,6 +25,7 @@ constexpr KeyRow kKeys[] = {
     {"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
     {"max_position_embeddings", "context_length"},
     {"sliding_window", "attention.sliding_window"},
+    {"sliding_window_pattern", "attention.sliding_window_pattern"},
     {"attn_logit_softcapping", "attn_logit_softcapping"},
     {"final_logit_softcapping", "final_logit_softcapping"},
     {"attention_scale", "attention.scale"},
@@ -52,9 +53,6 @@ constexpr TensorRow kTensors[] = {
     {"embed", {"M.embed_tokens"}, {"token_embd"}},
     {"final_norm", {"M.norm"}, {"output_norm"}},
     {"head", {"lm_head", "language_model.lm_head"}, {"output"}},
-    {"rope_freqs", {}, {"rope_freqs"}},
-    {"rope_factors_long", {}, {"rope_factors_long"}},
-    {"rope_factors_short", {}, {"rope_factors_short"}},
     {"attn.norm", {"L.input_layernorm"}, {"L.attn_norm"}},
     {"attn.q", {"L.self_attn.q_proj"}, {"L.attn_q"}},
     {"attn.k", {"L.self_attn.k_proj"}, {"L.attn_k"}},
@@ -74,9 +72,9 @@ constexpr TensorRow kTensors[] = {
 
 constexpr std::string_view kPrefixes[] = {"model.", "language_model.model.", "model.language_model.", ""};
 
-// Tensors that carry no weights of the text decoder: derived values, and the towers of multi-modal checkpoints.
-constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq", "vision_tower.", "multi_modal_projector.",
-                                              "rope_freqs.weight"};
+// Tensors that bind does not ask for: rope frequencies (Meta reads them), and the towers of multi-modal checkpoints.
+constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq", "rope_freqs.weight", "rope_factors_",
+                                              "vision_tower.", "multi_modal_projector."};
 
 const TensorRow& row_of(std::string_view stem) {
   for (const TensorRow& row : kTensors) {

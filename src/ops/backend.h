@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <vector>
 
 #include "ops/linear.h"
 #include "ops/ops.h"
@@ -18,6 +19,13 @@ struct DeviceInfo {
   std::string name;          // "AMD EPYC, 2 threads, avx2", ...
   int64_t memory_bytes = 0;  // total
   int64_t free_bytes = 0;    // at the time of asking
+};
+
+/// A limit of the hardware, measured. Names are "read" (memory), "f32", "int8": what `bench` compares speeds with.
+struct Roof {
+  std::string name;
+  double value = 0;
+  std::string unit;  // "GB/s", "GFLOP/s", "GOP/s"
 };
 
 class Backend {
@@ -41,6 +49,9 @@ class Backend {
 
   /// A counting `arena` makes the Ops dry.
   virtual std::unique_ptr<Ops> make_ops(Compute compute, Arena arena) = 0;
+
+  /// Takes about a second; empty where nobody needs it. No Ops may run meanwhile.
+  virtual std::vector<Roof> measure_roofs() { return {}; }
 };
 
 }  // namespace baize

@@ -19,8 +19,8 @@ class MappedFile {
   std::span<const std::byte> bytes() const { return {static_cast<const std::byte*>(data_), size_}; }
   const std::string& path() const { return path_; }
 
-  /// Drops the resident pages that lie wholly inside `range` (a part of bytes()): a later read fetches them again.
-  /// For weights that have been copied into another layout, so that both are never resident.
+  /// Drops the resident pages that lie wholly inside `range`: a later read fetches them again. For weights that have
+  /// been copied into another layout, so that both are never resident. A range outside of bytes() is left alone.
   void drop_pages(std::span<const std::byte> range) const;
   /// Asks the system to read `range` ahead.
   void will_need(std::span<const std::byte> range) const;

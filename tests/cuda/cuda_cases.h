@@ -29,6 +29,22 @@ inline std::vector<float> normals(int64_t count, float scale = 1) {
   return values;
 }
 
+/// What the minimum of a block must be, relative to its scale, for values around zero.
+inline float middle(GgufType type) {
+  switch (type) {
+    case GgufType::kQ4_1:
+      return -7.5f;  // added
+    case GgufType::kQ5_1:
+      return -15.5f;
+    case GgufType::kQ2_K:
+      return 1.5f;  // subtracted
+    case GgufType::kQ4_K:
+      return 7.5f;
+    default:
+      return 15.5f;  // Q5_K
+  }
+}
+
 /// `rows` rows of k weights: random bits, with block scales that keep the values near 1.
 inline std::vector<std::byte> random_weights(const QuantFormat& format, int64_t rows, int64_t k) {
   std::vector<std::byte> data(static_cast<size_t>(rows * format.row_bytes(k)));
@@ -50,9 +66,10 @@ inline std::vector<std::byte> random_weights(const QuantFormat& format, int64_t 
       data[at] = static_cast<std::byte>(120 + rng()() % 6);
       continue;
     }
+    const float scale = unit(rng()) * 2 / static_cast<float>(levels);
     for (int i = 0; i < map.d; i += 2) {
-      const uint16_t scale = f32_to_f16(unit(rng()) * 2 / static_cast<float>(levels));
-      std::memcpy(&data[at + static_cast<size_t>(map.at_d + i)], &scale, 2);
+      const uint16_t bits = f32_to_f16(i == 0 ? scale : scale * middle(format.block));
+      std::memcpy(&data[at + static_cast<size_t>(map.at_d + i)], &bits, 2);
     }
   }
   return data;

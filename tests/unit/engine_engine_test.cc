@@ -195,8 +195,9 @@ TEST_F(EngineTest, CancelledWithinOneStep) {
   s.probe->allow(1000);
   const Answer answer = collect(handle);
   EXPECT_EQ(answer.ids.size(), 4u);
-  ASSERT_TRUE(answer.error);
-  EXPECT_EQ(answer.error->kind(), ErrorKind::kCancelled);
+  ASSERT_TRUE(answer.done);
+  EXPECT_EQ(answer.done->reason, FinishReason::kCancelled);
+  EXPECT_EQ(answer.done->usage.new_tokens, 4);
   EXPECT_EQ(s.probe->steps, 4);
   // What was computed is still good.
   const Answer again = s.ask(greedy(s.prompt()));
@@ -231,7 +232,8 @@ TEST_F(EngineTest, EndOfTheEngineEndsItsRequests) {
   // Cancelled, unless it came to its end before the engine was told.
   for (RequestHandle* handle : {&running, &waiting}) {
     const Answer answer = collect(*handle);
-    EXPECT_TRUE(answer.error ? answer.error->kind() == ErrorKind::kCancelled : answer.ids.size() == 200u);
+    ASSERT_TRUE(answer.done);
+    EXPECT_TRUE(answer.done->reason == FinishReason::kCancelled || answer.ids.size() == 200u);
   }
 }
 

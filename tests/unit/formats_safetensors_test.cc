@@ -60,11 +60,19 @@ TEST_F(SafetensorsTest, ReadsInFileOrder) {
   EXPECT_EQ(content.unsupported[2].what, "the element type \"F3_NEW\"");
 }
 
-TEST_F(SafetensorsTest, ReportsUnalignedData) {
-  const std::string_view header = R"({"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}})";
+TEST_F(SafetensorsTest, CopiesUnalignedData) {
+  const std::string header = R"({"a":{"dtype":"F32","shape":[4096],"data_offsets":[0,16384]}})";
+  const std::vector<float> values(4096, 1.5f);  // whole pages
+  const std::string_view data(reinterpret_cast<const char*>(values.data()), 16384);
   for (size_t pad = 0; pad < 4; ++pad) {
-    const std::string padded = std::string(header) + std::string(pad, ' ');
-    EXPECT_EQ(read(padded, 4).tensors[0].aligned(), (8 + padded.size()) % 4 == 0);
+    const std::string padded = header + std::string(pad, ' ');
+    const SourceTensor tensor = read(safetensors_file(padded, data)).tensors[0];
+    ASSERT_EQ(reinterpret_cast<uintptr_t>(tensor.bytes.data()) % 4, 0u);
+    const auto all = tensor.file->bytes();
+    const bool mapped = tensor.bytes.data() >= all.data() && tensor.bytes.data() < all.data() + all.size();
+    EXPECT_EQ(mapped, (8 + padded.size()) % 4 == 0);
+    tensor.file->drop_pages(tensor.bytes);  // must leave a copy alone
+    EXPECT_EQ(std::memcmp(tensor.bytes.data(), data.data(), data.size()), 0);
   }
 }
 

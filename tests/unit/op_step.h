@@ -15,11 +15,19 @@
 
 namespace baize::op_test {
 
-/// A dense host tensor with its memory.
+/// A dense host tensor with its memory: on the heap, where the sanitizers see its ends, or large and in huge pages, as
+/// the engine's.
 class HostTensor {
  public:
-  HostTensor(DType dtype, const Shape& shape)
-      : bytes_(static_cast<size_t>(shape.elements() * dtype_bytes(dtype)) + 64), view_(bytes_.data(), dtype, shape) {}
+  HostTensor(DType dtype, const Shape& shape) : view_(nullptr, dtype, shape) {
+    if (view_.bytes() < (int64_t{4} << 20)) {
+      small_.resize(static_cast<size_t>(view_.bytes()));
+      view_.data = small_.data();
+    } else {
+      large_ = Buffer::host(view_.bytes());
+      view_.data = large_.data();
+    }
+  }
   const Tensor& view() const { return view_; }
   operator const Tensor&() const { return view_; }
   float* f32() const { return view_.as<float>(); }
@@ -28,7 +36,8 @@ class HostTensor {
   std::span<const float> values() const { return {f32(), static_cast<size_t>(size())}; }
 
  private:
-  std::vector<std::byte> bytes_;
+  std::vector<std::byte> small_;
+  Buffer large_;
   Tensor view_;
 };
 

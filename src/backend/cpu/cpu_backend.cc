@@ -8,6 +8,7 @@
 
 #include "backend/cpu/cpu_ops.h"
 #include "backend/cpu/linear/registry.h"
+#include "backend/cpu/roofs.h"
 #include "backend/cpu/thread_pool.h"
 #include "base/check.h"
 #include "base/host_memory.h"
@@ -62,6 +63,8 @@ class CpuBackend : public Backend {
   std::unique_ptr<Ops> make_ops(Compute compute, Arena arena) override {
     return std::make_unique<cpu::CpuOps>(precision(compute), std::move(arena), pool_, cpu::op_kernels(isa_));
   }
+
+  std::vector<Roof> measure_roofs() override { return cpu::measure_roofs(pool_, cpu::roof_kernels(isa_)); }
 
  private:
   static void copy(void* to, const void* from, int64_t bytes) {

@@ -9,6 +9,9 @@
 #if defined(__x86_64__)
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 namespace baize::cpu {
@@ -63,7 +66,8 @@ std::vector<Isa> find_usable() {
   if (avx512) usable.push_back(Isa::kAvx512);
   if (avx2) usable.push_back(Isa::kAvx2);
 #elif defined(__aarch64__)
-  usable.push_back(Isa::kNeon);
+  const unsigned long hwcap = getauxval(AT_HWCAP);
+  if ((hwcap & HWCAP_ASIMDDP) != 0 && (hwcap & HWCAP_ASIMDHP) != 0) usable.push_back(Isa::kNeon);
 #endif
   usable.push_back(Isa::kGeneric);
   return usable;

@@ -1,5 +1,6 @@
 #include "backend/cpu/kernels.h"
 
+#include "backend/cpu/roofs.h"
 #include "base/check.h"
 
 namespace baize::cpu {
@@ -12,9 +13,10 @@ namespace baize::cpu {
 #define BAIZE_EACH_ISA(X) X(generic, kGeneric)
 #endif
 
-#define BAIZE_DECLARE(name, isa)     \
-  namespace name {                   \
-  extern const OpKernels kOpKernels; \
+#define BAIZE_DECLARE(name, isa)         \
+  namespace name {                       \
+  extern const OpKernels kOpKernels;     \
+  extern const RoofKernels kRoofKernels; \
   }
 BAIZE_EACH_ISA(BAIZE_DECLARE)
 
@@ -26,6 +28,17 @@ const OpKernels& op_kernels(Isa isa) {
     BAIZE_EACH_ISA(BAIZE_CASE)
     default:
       BAIZE_UNREACHABLE("no op kernels for this variant");
+  }
+}
+
+const RoofKernels& roof_kernels(Isa isa) {
+  switch (isa) {
+#define BAIZE_ROOF_CASE(name, value) \
+  case Isa::value:                   \
+    return name::kRoofKernels;
+    BAIZE_EACH_ISA(BAIZE_ROOF_CASE)
+    default:
+      BAIZE_UNREACHABLE("no roof kernels for this variant");
   }
 }
 

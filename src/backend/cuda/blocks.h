@@ -14,9 +14,9 @@ namespace baize::cuda {
 struct BlockMap {
   GgufType type = GgufType::kF32;
   bool planar = false;
-  int elems = 1, bytes = 0;              // of one block
+  int elems = 1, bytes = 0;                    // of one block
   int at_a = 0, at_b = 0, at_c = 0, at_d = 0;  // offsets in a stored block
-  int a = 0, b = 0, c = 0, d = 0;        // sizes
+  int a = 0, b = 0, c = 0, d = 0;              // sizes
 };
 
 constexpr BlockMap block_map(GgufType type, bool planar = false) {
@@ -57,23 +57,33 @@ constexpr BlockMap block_map(GgufType type, bool planar = false) {
 
 constexpr int64_t align16(int64_t n) { return (n + 15) / 16 * 16; }
 
-/// Offsets of the planes in a planar row of `blocks` blocks, in the order a, b, c, d, and its length.
-struct PlanarRow {
-  int64_t a = 0, b = 0, c = 0, d = 0, bytes = 0;
+/// Weights of a unit: what a warp multiplies at a time, and what the planar layout keeps together.
+inline constexpr int kUnitWeights = 1024;
+
+/// A planar unit: offsets of the planes of its blocks' fields, and its length. Rows are whole units, padded with zeros.
+struct PlanarUnit {
+  int blocks = 0;
+  int a = 0, b = 0, c = 0, d = 0, bytes = 0;
 };
-constexpr PlanarRow planar_row(const BlockMap& map, int64_t blocks) {
-  PlanarRow row;
-  row.b = row.a + align16(blocks * map.a);
-  row.c = row.b + align16(blocks * map.b);
-  row.d = row.c + align16(blocks * map.c);
-  row.bytes = row.d + align16(blocks * map.d);
-  return row;
+constexpr PlanarUnit planar_unit(const BlockMap& map) {
+  PlanarUnit unit;
+  unit.blocks = kUnitWeights / map.elems;
+  unit.b = static_cast<int>(align16(unit.blocks * map.a));
+  unit.c = unit.b + static_cast<int>(align16(unit.blocks * map.b));
+  unit.d = unit.c + static_cast<int>(align16(unit.blocks * map.c));
+  unit.bytes = unit.d + static_cast<int>(align16(unit.blocks * map.d));
+  return unit;
+}
+
+/// Bytes of a whole unit in either layout.
+constexpr int unit_bytes(const BlockMap& map) {
+  return map.planar ? planar_unit(map).bytes : kUnitWeights / map.elems * map.bytes;
 }
 
 /// Bytes from one row of `k` weights to the next.
 constexpr int64_t block_row_bytes(const BlockMap& map, int64_t k) {
-  const int64_t blocks = k / map.elems;
-  return map.planar ? planar_row(map, blocks).bytes : blocks * map.bytes;
+  if (!map.planar) return k / map.elems * map.bytes;
+  return (k + kUnitWeights - 1) / kUnitWeights * planar_unit(map).bytes;
 }
 
 }  // namespace baize::cuda

@@ -1,15 +1,18 @@
 #include "backend/cuda/cuda_ops.h"
 
 #include <algorithm>
+#include <cstdlib>
+#include <fstream>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/walk_plan.h"
 
 namespace baize::cuda {
 
 namespace {
 
-constexpr int64_t kGraphRows = 256;   // larger steps gain nothing from a graph
-constexpr size_t kMaxGraphs = 128;
+constexpr int64_t kGraphRows = 256;  // larger steps gain nothing from a graph
+constexpr size_t kMaxKnown = 128;
 constexpr int64_t kMaxCounters = 4096;
 constexpr int64_t kMaxGreedyRows = 4096;
 // A step of at most this many rows a sequence attends row by row.
@@ -32,21 +35,49 @@ CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
   check(cudaMalloc(&counters_, kMaxCounters * sizeof(int)), "hold counters");
   check(cudaMemset(counters_, 0, kMaxCounters * sizeof(int)), "clear counters");
   check(cudaMalloc(&keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
+  check(cudaMalloc(&barrier_, 2 * sizeof(unsigned)), "hold counters");
+  check(cudaMemset(barrier_, 0, 2 * sizeof(unsigned)), "clear counters");
+  if (const char* set = std::getenv("BAIZE_CUDA_WALK"); set != nullptr && *set == '0') walk_ = false;
+  if (std::getenv("BAIZE_CUDA_TRACE") != nullptr) {
+    check(cudaMalloc(&trace_, sizeof(long long) * 4 * kTraceSteps), "hold a trace");
+    check(cudaMemset(trace_, 0, sizeof(long long) * 4 * kTraceSteps), "clear a trace");
+  }
   check(cudaMallocHost(&host_keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
 }
 
 CudaOps::~CudaOps() {
   cudaStreamSynchronize(exec_.stream);
-  drop_graphs();
+  write_trace();
+  forget_all();
+  cudaFree(trace_);
+  cudaFree(barrier_);
   cudaFreeHost(host_keys_);
   cudaFree(keys_);
   cudaFree(counters_);
 }
 
-void CudaOps::drop_graphs() {
-  for (auto& [key, graph] : graphs_) cudaGraphExecDestroy(graph);
-  graphs_.clear();
-  seen_.clear();
+// Lines of: block, step, clocks of the step's begin, its input, its products, the grid's barrier (0: not marked).
+void CudaOps::write_trace() {
+  const char* path = std::getenv("BAIZE_CUDA_TRACE");
+  if (traced_ == 0 || path == nullptr) return;
+  std::vector<long long> clocks(static_cast<size_t>(4 * traced_ * exec_.sms));
+  cudaMemcpy(clocks.data(), trace_, clocks.size() * sizeof(long long), cudaMemcpyDeviceToHost);
+  std::ofstream file(path);
+  const auto steps = static_cast<size_t>(traced_);
+  for (size_t i = 0; i < clocks.size(); i += 4) {
+    file << i / 4 / steps << ' ' << i / 4 % steps;
+    for (size_t j = 0; j < 4; ++j) file << ' ' << clocks[i + j];
+    file << '\n';
+  }
+}
+
+void CudaOps::forget_all() {
+  cudaStreamSynchronize(exec_.stream);
+  for (auto& [key, known] : known_) {
+    if (known.graph != nullptr) cudaGraphExecDestroy(known.graph);
+    for (void* memory : known.memory) cudaFree(memory);
+  }
+  known_.clear();
 }
 
 void CudaOps::do_begin_step() {
@@ -125,8 +156,37 @@ void CudaOps::run_all() {
   for (const Op& op : ops_) run(op);
 }
 
-void CudaOps::capture(uint64_t key) {
-  if (graphs_.size() >= kMaxGraphs) drop_graphs();
+void CudaOps::prepare_walk(Known& known) {
+  const std::optional<WalkPlan> plan = walk_ ? plan_walk(ops_, step_, exec_.sms) : std::nullopt;
+  if (!plan) return;
+  known.walk = plan->args;
+  const auto upload = [&](const auto& values) {
+    void* memory = nullptr;
+    const size_t bytes = values.size() * sizeof(values[0]);
+    check(cudaMalloc(&memory, bytes), "hold a walk");
+    known.memory.push_back(memory);
+    check(cudaMemcpyAsync(memory, values.data(), bytes, cudaMemcpyHostToDevice, exec_.stream), "upload a walk");
+    return memory;
+  };
+  known.walk.steps = static_cast<const WalkStep*>(upload(plan->steps));
+  known.walk.streams = static_cast<const WalkStream*>(upload(plan->streams));
+  known.walk.partial = static_cast<float*>(upload(std::vector<float>(static_cast<size_t>(plan->partial_floats))));
+  check(cudaStreamSynchronize(exec_.stream), "upload a walk");
+  known.walk.barrier = barrier_;
+  known.walk.trace = known.walk.count * exec_.sms <= kTraceSteps ? trace_ : nullptr;
+  traced_ = known.walk.trace != nullptr ? known.walk.count : 0;
+  known.walks = true;
+}
+
+CudaOps::Known& CudaOps::know(uint64_t key) {
+  if (const auto at = known_.find(key); at != known_.end()) return at->second;
+  if (known_.size() >= kMaxKnown) forget_all();
+  Known& known = known_[key];
+  prepare_walk(known);
+  return known;
+}
+
+void CudaOps::capture(Known& known) {
   check(cudaStreamBeginCapture(exec_.stream, cudaStreamCaptureModeThreadLocal), "record a step");
   cudaGraph_t graph = nullptr;
   try {
@@ -137,11 +197,9 @@ void CudaOps::capture(uint64_t key) {
     throw;
   }
   check(cudaStreamEndCapture(exec_.stream, &graph), "record a step");
-  cudaGraphExec_t exec = nullptr;
-  const cudaError_t status = cudaGraphInstantiate(&exec, graph, 0);
+  const cudaError_t status = cudaGraphInstantiate(&known.graph, graph, 0);
   cudaGraphDestroy(graph);
   check(status, "prepare a recorded step");
-  graphs_.emplace(key, exec);
 }
 
 void CudaOps::flush() {
@@ -149,12 +207,15 @@ void CudaOps::flush() {
   if (step_.rows > kGraphRows) {
     run_all();
   } else {
-    const uint64_t key = hash_step(ops_, step_);
-    if (seen_.insert(key).second) {
-      run_all();  // the first time: modules load, algorithms are chosen, and one step alone needs no graph
+    Known& known = know(hash_step(ops_, step_));
+    if (known.walks) {
+      run(ops_.front());  // the embedding
+      walk(exec_.stream, known.walk, exec_.sms);
+    } else if (++known.uses == 1) {
+      run_all();  // modules load, algorithms are chosen, and one step alone needs no graph
     } else {
-      if (!graphs_.contains(key)) capture(key);
-      check(cudaGraphLaunch(graphs_.at(key), exec_.stream), "run a recorded step");
+      if (known.graph == nullptr) capture(known);
+      check(cudaGraphLaunch(known.graph, exec_.stream), "run a recorded step");
     }
   }
   ops_.clear();
@@ -163,8 +224,7 @@ void CudaOps::flush() {
 void CudaOps::sample_greedy(const SampleArgs& args, const Tensor& logits) {
   const size_t n = args.rows.size();
   argmax(exec_.stream, logits, keys_);
-  check(cudaMemcpyAsync(host_keys_, keys_, n * sizeof(uint64_t), cudaMemcpyDeviceToHost, exec_.stream),
-        "fetch tokens");
+  check(cudaMemcpyAsync(host_keys_, keys_, n * sizeof(uint64_t), cudaMemcpyDeviceToHost, exec_.stream), "fetch tokens");
   check(cudaStreamSynchronize(exec_.stream), "run a step");
   for (size_t i = 0; i < n; ++i) args.out[i] = static_cast<Token>(argmax_token(host_keys_[i]));
 }

@@ -1,15 +1,15 @@
-// CudaOps: records the ops of a step and runs them when the step ends or a token is drawn. Small steps that come again
-// are captured as CUDA graphs and replayed: all that changes between them is read from StepInput's arrays. Used by one
-// thread at a time.
+// CudaOps: records the ops of a step and runs them when the step ends or a token is drawn. A step of one row of a usual
+// shape runs as one resident kernel (kernels/walk.h); other small steps that come again are captured as CUDA graphs and
+// replayed: all that changes between them is read from StepInput's arrays. Used by one thread at a time.
 #pragma once
 
 #include <cuda_runtime.h>
 
 #include <unordered_map>
-#include <unordered_set>
 #include <vector>
 
 #include "backend/cuda/exec.h"
+#include "backend/cuda/kernels/walk.h"
 #include "backend/cuda/op_list.h"
 #include "ops/ops.h"
 
@@ -38,22 +38,38 @@ class CudaOps : public Ops {
   void record(const Op& op) {
     if (!dry()) ops_.push_back(op);
   }
+  // A small step that came before: how to run it again.
+  struct Known {
+    int uses = 0;
+    bool walks = false;
+    WalkArgs walk{};
+    std::vector<void*> memory;        // of the walk, on the device
+    cudaGraphExec_t graph = nullptr;  // from the second use on
+  };
+
   void flush();  // runs what was recorded
   void run_all();
   void run(const Op& op);
-  void capture(uint64_t key);
-  void drop_graphs();
+  Known& know(uint64_t key);
+  void prepare_walk(Known& known);
+  void capture(Known& known);
+  void forget_all();
+  void write_trace();
   void sample_greedy(const SampleArgs& args, const Tensor& logits);
 
   CudaExec exec_;
   std::unique_ptr<Gemm> gemm_;
-  int* counters_ = nullptr;           // zeroed between kernels
-  uint64_t* keys_ = nullptr;          // greedy choices on the device
-  uint64_t* host_keys_ = nullptr;     // pinned
-  StepInput step_;                    // of the ops recorded
+  int* counters_ = nullptr;        // zeroed between kernels
+  uint64_t* keys_ = nullptr;       // greedy choices on the device
+  uint64_t* host_keys_ = nullptr;  // pinned
+  StepInput step_;                 // of the ops recorded
   std::vector<Op> ops_;
-  std::unordered_set<uint64_t> seen_;  // hashes of small steps that ran once
-  std::unordered_map<uint64_t, cudaGraphExec_t> graphs_;
+  unsigned* barrier_ = nullptr;                // of walks
+  bool walk_ = true;                           // false where BAIZE_CUDA_WALK=0, for measuring
+  int traced_ = 0;                             // steps of a walk
+  long long* trace_ = nullptr;                 // clocks of the last walk, written to $BAIZE_CUDA_TRACE at the end
+  static constexpr int kTraceSteps = 65536;    // of all blocks
+  std::unordered_map<uint64_t, Known> known_;  // by hash
 };
 
 }  // namespace baize::cuda

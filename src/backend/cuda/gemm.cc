@@ -8,8 +8,8 @@ namespace {
 
 void check_lt(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
-  fail(status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorKind::kResource : ErrorKind::kIo,
-       "cuBLASLt failed to {}: status {}", what, static_cast<int>(status));
+  fail(status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorKind::kResource : ErrorKind::kIo, "cuBLASLt failed to {}: status {}",
+       what, static_cast<int>(status));
 }
 
 }  // namespace

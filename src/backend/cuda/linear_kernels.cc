@@ -26,20 +26,21 @@ int64_t planar_bytes(const LinearShape& shape) {
 void planar_repack(const LinearShape& shape, const std::byte* stored, std::byte* packed, int64_t row_begin,
                    int64_t row_end) {
   const BlockMap map = block_map(shape.format.block, true);
-  const int64_t blocks = shape.k / map.elems;
-  const PlanarRow at = planar_row(map, blocks);
+  const PlanarUnit unit = planar_unit(map);
+  const int64_t blocks = shape.k / map.elems, row_bytes = block_row_bytes(map, shape.k);
   for (int64_t row = row_begin; row < row_end; ++row) {
     const std::byte* from = stored + row * blocks * map.bytes;
-    std::byte* to = packed + row * at.bytes;
-    std::memset(to, 0, static_cast<size_t>(at.bytes));  // the gaps between planes too: equal weights, equal bytes
+    std::byte* to = packed + row * row_bytes;
+    std::memset(to, 0, static_cast<size_t>(row_bytes));  // the gaps between planes too: equal weights, equal bytes
     for (int64_t i = 0; i < blocks; ++i, from += map.bytes) {
-      const auto field = [&](int64_t plane, int offset, int size) {
-        if (size > 0) std::memcpy(to + plane + i * size, from + offset, static_cast<size_t>(size));
+      std::byte* base = to + i / unit.blocks * unit.bytes;
+      const auto field = [&](int plane, int offset, int size) {
+        if (size > 0) std::memcpy(base + plane + i % unit.blocks * size, from + offset, static_cast<size_t>(size));
       };
-      field(at.a, map.at_a, map.a);
-      field(at.b, map.at_b, map.b);
-      field(at.c, map.at_c, map.c);
-      field(at.d, map.at_d, map.d);
+      field(0, map.at_a, map.a);
+      field(unit.b, map.at_b, map.b);
+      field(unit.c, map.at_c, map.c);
+      field(unit.d, map.at_d, map.d);
     }
   }
 }
@@ -51,37 +52,27 @@ constexpr Pack kPlanar = {"planar", planar_bytes, planar_repack, 1};
 void run_exact(Exec& exec, std::span<const LinearCall> calls, void*) {
   for (const LinearCall& call : calls) linear_exact(stream_of(exec), call);
 }
-constexpr LinearKernel kExact = {"cuda.exact", nullptr, 1, [](const LinearQuery& q) { return !automatic(q); },
+constexpr LinearKernel kExact = {"cuda.exact", nullptr,  1, [](const LinearQuery& q) { return !automatic(q); },
                                  no_workspace, run_exact};
 
 // ---- few rows
 
 constexpr LinearKernel kPlainFew = {
-    "cuda.plain.few", nullptr, 20, [](const LinearQuery& q) { return automatic(q) && few(q) && !gguf(q); },
+    "cuda.plain.few",
+    nullptr,
+    20,
+    [](const LinearQuery& q) { return automatic(q) && few(q) && !gguf(q); },
     no_workspace,
     [](Exec& exec, std::span<const LinearCall> calls, void*) { gemv_plain(stream_of(exec), calls); }};
 
-int64_t few_workspace(const LinearShape& shape, int64_t m) { return quantized_bytes(m, shape.k); }
-
-template <bool kIsPlanar>
-bool blocks_few_supports(const LinearQuery& q) {
-  return automatic(q) && few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, kIsPlanar);
-}
-template <bool kIsPlanar>
-void blocks_few_run(Exec& exec, std::span<const LinearCall> calls, void* workspace) {
-  quantize_rows(stream_of(exec), calls[0].x, workspace);
-  for (const LinearCall& call : calls) gemv_blocks(stream_of(exec), call, kIsPlanar, workspace);
-}
-constexpr LinearKernel kBlocksFew = {"cuda.blocks.few",          nullptr,       20,
-                                     blocks_few_supports<false>, few_workspace, blocks_few_run<false>};
-constexpr LinearKernel kPlanarFew = {"cuda.planar.few",         &kPlanar,      20,
-                                     blocks_few_supports<true>, few_workspace, blocks_few_run<true>};
-
-constexpr LinearKernel kAnyFew = {
-    "cuda.any.few", nullptr, 5, [](const LinearQuery& q) { return automatic(q) && few(q); }, no_workspace,
-    [](Exec& exec, std::span<const LinearCall> calls, void*) {
-      for (const LinearCall& call : calls) gemv_any(stream_of(exec), call, false);
-    }};
+constexpr LinearKernel kAnyFew = {"cuda.any.few",
+                                  nullptr,
+                                  5,
+                                  [](const LinearQuery& q) { return automatic(q) && few(q); },
+                                  no_workspace,
+                                  [](Exec& exec, std::span<const LinearCall> calls, void*) {
+                                    for (const LinearCall& call : calls) gemv_any(stream_of(exec), call, false);
+                                  }};
 
 // ---- many rows
 
@@ -104,18 +95,22 @@ void run_bf16(Exec& base, std::span<const LinearCall> calls, void*) {
     const LinearCall& call = calls[i];
     int64_t n = call.linear->shape.n;
     size_t end = i + 1;  // parts that lie side by side are one product
-    for (; end < calls.size() && same_weights_follow(calls[end - 1], calls[end]); ++end) n += calls[end].linear->shape.n;
+    for (; end < calls.size() && same_weights_follow(calls[end - 1], calls[end]); ++end)
+      n += calls[end].linear->shape.n;
     exec.gemm->run(exec.stream, call.linear->w.data, n, call.linear->shape.k, call.x, call.out, call.linear->alpha);
     for (; i < end; ++i) finish(exec, calls[i]);
   }
 }
 // The library needs rows of 16 bytes.
-constexpr LinearKernel kBf16Many = {"cuda.bf16.many", nullptr, 20,
+constexpr LinearKernel kBf16Many = {"cuda.bf16.many",
+                                    nullptr,
+                                    20,
                                     [](const LinearQuery& q) {
                                       return automatic(q) && !few(q) && !gguf(q) &&
                                              q.shape.format.elem == DType::kBF16 && q.shape.k % 8 == 0;
                                     },
-                                    no_workspace, run_bf16};
+                                    no_workspace,
+                                    run_bf16};
 
 constexpr int64_t kChunkBytes = int64_t{64} << 20;  // of weights dequantised at a time
 int64_t chunk_rows(const LinearShape& shape) {
@@ -139,21 +134,50 @@ void run_dequantized(Exec& base, std::span<const LinearCall> calls, void* worksp
     finish(exec, call);
   }
 }
+// ---- few rows of blocks
+
+// Above so many rows, reading the weights once more costs less than multiplying them a row at a time.
+constexpr int64_t kMostBlockRows = 8;
+
+int64_t few_workspace(const LinearShape& shape, int64_t m) {
+  return m <= kMostBlockRows ? quantized_bytes(m, shape.k) : many_workspace(shape, m);
+}
+
+template <bool kIsPlanar>
+bool blocks_few_supports(const LinearQuery& q) {
+  return automatic(q) && few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, kIsPlanar);
+}
+template <bool kIsPlanar>
+void blocks_few_run(Exec& exec, std::span<const LinearCall> calls, void* workspace) {
+  if (calls[0].x.shape[0] > kMostBlockRows) return run_dequantized<kIsPlanar>(exec, calls, workspace);
+  quantize_rows(stream_of(exec), calls[0].x, workspace);
+  for (const LinearCall& call : calls) gemv_blocks(stream_of(exec), call, kIsPlanar, workspace);
+}
+constexpr LinearKernel kBlocksFew = {"cuda.blocks.few",          nullptr,       20,
+                                     blocks_few_supports<false>, few_workspace, blocks_few_run<false>};
+constexpr LinearKernel kPlanarFew = {"cuda.planar.few",         &kPlanar,      20,
+                                     blocks_few_supports<true>, few_workspace, blocks_few_run<true>};
+
 constexpr LinearKernel kDequantizedMany = {
-    "cuda.dequantized.many", nullptr, 10,
-    [](const LinearQuery& q) { return automatic(q) && !few(q) && q.shape.k % 8 == 0; }, many_workspace,
+    "cuda.dequantized.many",
+    nullptr,
+    10,
+    [](const LinearQuery& q) { return automatic(q) && !few(q) && q.shape.k % 8 == 0; },
+    many_workspace,
     run_dequantized<false>};
-constexpr LinearKernel kPlanarMany = {
-    "cuda.planar.many", &kPlanar, 10,
-    [](const LinearQuery& q) {
-      return automatic(q) && !few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, true);
-    },
-    many_workspace, run_dequantized<true>};
+constexpr LinearKernel kPlanarMany = {"cuda.planar.many",
+                                      &kPlanar,
+                                      10,
+                                      [](const LinearQuery& q) {
+                                        return automatic(q) && !few(q) && gguf(q) &&
+                                               gemv_blocks_supports(q.shape.format.block, true);
+                                      },
+                                      many_workspace,
+                                      run_dequantized<true>};
 
 // Rows of odd lengths, which the library refuses.
-constexpr LinearKernel kOddMany = {"cuda.odd.many", nullptr, 5,
-                                   [](const LinearQuery& q) { return automatic(q) && !few(q); }, no_workspace,
-                                   run_exact};
+constexpr LinearKernel kOddMany = {
+    "cuda.odd.many", nullptr, 5, [](const LinearQuery& q) { return automatic(q) && !few(q); }, no_workspace, run_exact};
 
 constexpr const LinearKernel* kKernels[] = {&kExact,    &kPlainFew,        &kBlocksFew,  &kPlanarFew, &kAnyFew,
                                             &kBf16Many, &kDequantizedMany, &kPlanarMany, &kOddMany};

@@ -130,7 +130,8 @@ uint64_t hash_step(const std::vector<Op>& ops, const StepInput& input) {
   h.add(input.rows);
   h.add(input.seqs);
   h.add(input.out_count);
-  for (const Tensor* t : {&input.ids, &input.positions, &input.row_seq, &input.q_start, &input.kv_len, &input.out_rows}) {
+  for (const Tensor* t :
+       {&input.ids, &input.positions, &input.row_seq, &input.q_start, &input.kv_len, &input.out_rows}) {
     h.add(*t);
   }
   for (const Tensor& t : input.block_tables) h.add(t);

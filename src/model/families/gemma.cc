@@ -60,7 +60,8 @@ static ModelSpec gemma3(const Meta& file) {
                                         {"rope_theta", 1e6},
                                         {"rope_local_base_freq", 1e4}});
   ModelSpec spec = gemma2(meta);
-  alternate_windows(meta, spec, meta.integer("sliding_window_pattern", meta.integer("_sliding_window_pattern", 6)));
+  const char* const period = meta.has("sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
+  alternate_windows(meta, spec, meta.gguf() ? 6 : meta.integer(period, 6));
   for (LayerSpec& layer : spec.layers) {
     AttnSpec& a = attn(layer);
     a.scale = query_scale(meta, a, 62);

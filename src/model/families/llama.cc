@@ -6,7 +6,11 @@ namespace baize {
 static ModelSpec llama(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   // GGUF converters of this architecture store query and key rows in the order of interleaved rotation.
-  for (LayerSpec& layer : spec.layers) attn(layer).rope.interleaved = meta.gguf();
+  // Mistral's files are of this architecture too; some carry its window.
+  for (LayerSpec& layer : spec.layers) {
+    attn(layer).rope.interleaved = meta.gguf();
+    if (meta.gguf()) attn(layer).window = meta.integer("sliding_window", 0);
+  }
   return spec;
 }
 FAMILY(llama, ("LlamaForCausalLM"), ("llama"));

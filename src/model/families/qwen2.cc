@@ -6,8 +6,8 @@ namespace baize {
 
 static ModelSpec qwen2(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
-  const bool windows = meta.flag("use_sliding_window", false);
-  const int64_t first = meta.integer("max_window_layers", 28);
+  const bool windows = meta.flag("use_sliding_window", meta.gguf());  // in GGUF the window's presence says it
+  const int64_t first = meta.integer("max_window_layers", meta.gguf() ? 0 : 28);
   for (int64_t i = 0; i < meta.layers(); ++i) {
     const std::string type = meta.layer_type(i, windows && i >= first ? "sliding_attention" : "full_attention");
     if (windows && type == "sliding_attention") {

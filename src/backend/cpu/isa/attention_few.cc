@@ -7,6 +7,13 @@ namespace baize::cpu::BAIZE_ISA {
 
 namespace {
 
+// Blocks of sums are cut so that they, the queries and one key or value fit the registers.
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kRegisters = 32;
+#else
+constexpr int kRegisters = 16;
+#endif
+
 using Scores = float[kFewQueries][kKeyTile];
 
 // Scores of kKeys keys with kQueries queries: all sums are kept in registers over the head's dimensions.
@@ -44,12 +51,29 @@ BAIZE_INLINE void score(const Element* const* keys, const float* const* queries,
   }
 }
 
+// The rows of a tile come from main memory in pieces too short for the processor to foresee: asks for keys some way
+// ahead, and for the values that the tile needs next.
+constexpr int64_t kKeysAhead = 16;
+template <int kKeys, typename Element>
+BAIZE_INLINE void fetch_ahead(const Element* const* keys, const Element* const* values, int64_t t, int64_t end,
+                              int64_t dim) {
+  const auto bytes = dim * static_cast<int64_t>(sizeof(Element));
+  for (int64_t i = t; i < t + kKeys; ++i) {
+    if (i + kKeysAhead < end) prefetch(keys[i + kKeysAhead], bytes);
+    prefetch(values[i], bytes);
+  }
+}
+
 template <int kQueries, typename Element>
-void score_tile(const Element* const* keys, Range range, const float* const* queries, int64_t dim,
-                float (*scores)[kKeyTile]) {
+void score_tile(const Element* const* keys, const Element* const* values, Range range, const float* const* queries,
+                int64_t dim, float (*scores)[kKeyTile]) {
+  constexpr int kKeys = kQueries == 4 && kRegisters == 16 ? 2 : 4;
   int64_t t = range.begin;
   const auto column = [&] { return reinterpret_cast<float(*)[kKeyTile]>(&scores[0][t]); };
-  for (; t + 4 <= range.end; t += 4) score<4, kQueries>(keys + t, queries, dim, column());
+  for (; t + kKeys <= range.end; t += kKeys) {
+    if (values != nullptr) fetch_ahead<kKeys>(keys, values, t, range.end, dim);
+    score<kKeys, kQueries>(keys + t, queries, dim, column());
+  }
   for (; t < range.end; ++t) score<1, kQueries>(keys + t, queries, dim, column());
 }
 
@@ -84,8 +108,11 @@ BAIZE_INLINE void weigh(const Element* const* values, Range range, int64_t d, co
 template <int kQueries, typename Element>
 void weigh_tile(const Element* const* values, Range range, int64_t dim, const float (*weights)[kKeyTile],
                 float* const* sums) {
+  constexpr int kVectors = kQueries == 4 && kRegisters == 16 ? 2 : 4;
   int64_t d = 0;
-  for (; d + 4 * kLanes <= dim; d += 4 * kLanes) weigh<4, kQueries>(values, range, d, weights, sums);
+  for (; d + kVectors * kLanes <= dim; d += kVectors * kLanes) {
+    weigh<kVectors, kQueries>(values, range, d, weights, sums);
+  }
   for (; d + kLanes <= dim; d += kLanes) weigh<1, kQueries>(values, range, d, weights, sums);
   if (d == dim) return;
   for (int j = 0; j < kQueries; ++j) {
@@ -97,11 +124,12 @@ void weigh_tile(const Element* const* values, Range range, int64_t dim, const fl
   }
 }
 
-// Runs f<n>(first query) over all queries, three at a time: with 16 registers, 12 sums, 3 queries and a key fit.
+// Runs f<n>(first query) over all queries in groups of 3 and 4, of 2 and 1 where it must be.
 template <typename F>
 BAIZE_INLINE void over_queries(int64_t count, const F& f) {
   int64_t j = 0;
-  for (; j + 3 <= count; j += 3) f.template operator()<3>(j);
+  for (; (count - j) % 3 != 0 && (count - j) != 5 && count - j >= 4; j += 4) f.template operator()<4>(j);
+  for (; count - j >= 3; j += 3) f.template operator()<3>(j);
   if (count - j == 2) f.template operator()<2>(j);
   if (count - j == 1) f.template operator()<1>(j);
 }
@@ -110,7 +138,8 @@ template <typename Element>
 void attend(const AttnTask& task, int64_t tile, float* partials, int64_t partial_stride) {
   const int64_t tile_begin = tile * kKeyTile;
   const Range range = in_tile(visible_to_rows(task, 0, task.rows - 1), tile_begin);
-  const Element* rows[kKeyTile];
+  const Element* keys[kKeyTile];
+  const Element* values[kKeyTile];
   const int64_t count = task.rows * task.group;
   const float* queries[kFewQueries];
   float* sums[kFewQueries];
@@ -121,9 +150,10 @@ void attend(const AttnTask& task, int64_t tile, float* partials, int64_t partial
     for (int64_t t = 0; t < kKeyTile; t += kLanes) store(scores[j] + t, broadcast(kNone));
   }
 
-  find_rows(task, task.k, range, tile_begin, rows);
+  find_rows(task, task.k, range, tile_begin, keys);
+  find_rows(task, task.v, range, tile_begin, values);
   over_queries(count, [&]<int kQueries>(int64_t j) {
-    score_tile<kQueries>(rows, range, queries + j, task.head_dim, scores + j);
+    score_tile<kQueries>(keys, j == 0 ? values : nullptr, range, queries + j, task.head_dim, scores + j);
   });
   for (int64_t j = 0; j < count; ++j) {
     const Range seen = in_tile(visible(task, task.positions[j / task.group]), tile_begin);
@@ -138,9 +168,9 @@ void attend(const AttnTask& task, int64_t tile, float* partials, int64_t partial
     sums[j][-1] = result.sum;
     for (int64_t d = 0; d < task.head_dim; ++d) sums[j][d] = 0;
   }
-  find_rows(task, task.v, range, tile_begin, rows);
-  over_queries(
-      count, [&]<int kQueries>(int64_t j) { weigh_tile<kQueries>(rows, range, task.head_dim, scores + j, sums + j); });
+  over_queries(count, [&]<int kQueries>(int64_t j) {
+    weigh_tile<kQueries>(values, range, task.head_dim, scores + j, sums + j);
+  });
 }
 
 }  // namespace

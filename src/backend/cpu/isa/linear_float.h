@@ -6,9 +6,8 @@
 
 namespace baize::cpu::BAIZE_ISA {
 
-// ---- quantised weights as f32
-// ------------------------------------------------------------------------------------------- The operations and their
-// order are those of dequantize_row, so the floats are the same.
+// ---- quantised weights as f32 ----
+// The operations and their order are those of dequantize_row, so the floats are the same.
 template <class T, int I>
 BAIZE_INLINE Floats weight(Bytes q, Floats scale, Floats min) {
   const Floats value = floats_of_byte<I>(q);
@@ -30,9 +29,9 @@ BAIZE_INLINE void dequantize_quads(const uint8_t* b, int g, const Floats* scale,
 
 template <class T, int S>
 BAIZE_INLINE void load_factors(const uint8_t* b, int g, Floats* scale, Floats* min) {
-  scale[S] = T::template scale<S>(b, g);
+  scale[S] = scale_of<T, S>(b, g);
   if constexpr (T::kMin) {
-    min[S] = T::template min<S>(b, g);
+    min[S] = min_of<T, S>(b, g);
   } else {
     min[S] = scale[S];
   }
@@ -51,8 +50,7 @@ void dequantize(const uint8_t* panel, int64_t k_begin, int64_t k_end, float* out
   }
 }
 
-// ---- panels
-// -------------------------------------------------------------------------------------------------------------
+// ---- panels ----
 template <int C>
 BAIZE_INLINE void gemm_f32_tile(const float* w, int64_t k, const float* x, int64_t x_stride, float* out) {
   Floats acc[C];
@@ -79,8 +77,7 @@ inline void gemm_f32(const float* w, int64_t k, const float* x, int64_t x_stride
   gemm_f32_rest<kTileF32 - 1>(w, k, x, x_stride, cols, out);
 }
 
-// ---- plain weights
-// ------------------------------------------------------------------------------------------------------
+// ---- plain weights ----
 struct PlainF32 {
   static constexpr int kBytes = 4;
   static BAIZE_INLINE Vec load(const uint8_t* p) { return load_vec(reinterpret_cast<const float*>(p)); }
@@ -152,14 +149,18 @@ template <class P>
 void transpose(const uint8_t* w, int64_t row_bytes, int rows, int64_t k, float* out) {
   for (int64_t i = 0; i < k; i += kLanes) {
     const int64_t count = k - i < kLanes ? k - i : kLanes;
-    alignas(64) float block[16][kLanes] = {};
-    for (int r = 0; r < rows; ++r) {
-      const uint8_t* p = w + r * row_bytes + i * P::kBytes;
-      store_vec(block[r], count == kLanes ? P::load(p) : load_tail<P>(p, count));
+    Vec block[16];
+    if (rows == 16 && count == kLanes) {
+      BAIZE_UNROLL for (int r = 0; r < 16; ++r) block[r] = P::load(w + r * row_bytes + i * P::kBytes);
+      store_transposed(block, out + 16 * i);
+      continue;
     }
-    for (int64_t j = 0; j < count; ++j) {
-      for (int r = 0; r < 16; ++r) out[16 * (i + j) + r] = block[r][j];
+    for (int r = 0; r < 16; ++r) {
+      block[r] = r < rows ? load_tail<P>(w + r * row_bytes + i * P::kBytes, count) : vec_zero();
     }
+    alignas(64) float stop_over[16 * kLanes];
+    store_transposed(block, stop_over);
+    for (int64_t j = 0; j < 16 * count; ++j) out[16 * i + j] = stop_over[j];
   }
 }
 

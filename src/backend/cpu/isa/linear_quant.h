@@ -28,16 +28,14 @@ BAIZE_INLINE int32_t load_i32(const uint8_t* p) {
   return i;
 }
 
-// ---- one column
-// ------------------------------------------------------------------------------------------------------- Sums of quads
-// [First, First + Count) of a group times one column.
+// ---- one column ----
+// Sums of quads [First, First + Count) of a group times one column.
 template <class T, int Pass, int First, int Count>
 struct Run {
   static BAIZE_INLINE Bytes part(const uint8_t* b, int g) {
-    const Bytes q = T::template quad<First>(b, g);
+    const Bytes q = quad_part<T, First, Pass, passes(T::kBits)>(b, g);
     if constexpr (centred(T::kBits)) return centre(q);
-    if constexpr (passes(T::kBits) == 1) return q;
-    return bits<4 * Pass, 4>(q);
+    return q;
   }
   static BAIZE_INLINE void add(Dot& dot, const uint8_t* b, int g, const uint8_t* act) {
     dot.add(part(b, g), load_act(act + 4 * First));
@@ -59,9 +57,14 @@ BAIZE_INLINE Ints dot_quads(const uint8_t* b, int g, const uint8_t* act) {
   return sum;
 }
 
-// acc += the products of half-group (or group) S.
+// What gemv sums: products with scales, and products of minima and activation sums.
+struct Sums {
+  Floats dot, min;
+};
+
+// sums += half-group (or group) S; of super-blocks without the block's own factors.
 template <class T, int S>
-BAIZE_INLINE Floats gemv_sub(const uint8_t* b, int g, const uint8_t* act, Floats acc) {
+BAIZE_INLINE void gemv_sub(const uint8_t* b, int g, const uint8_t* act, Sums& sums) {
   constexpr int kQuads = 8 / T::kSubs;
   const uint8_t* tail = act + kGroup;  // scale, corrections
   Ints sum = dot_quads<T, 0, S * kQuads, kQuads>(b, g, act);
@@ -70,27 +73,38 @@ BAIZE_INLINE Floats gemv_sub(const uint8_t* b, int g, const uint8_t* act, Floats
   if constexpr (passes(T::kBits) == 2) {
     value = fma(to_floats(dot_quads<T, 1, S * kQuads, kQuads>(b, g, act)), splat(16), value);
   }
-  acc = fma(value * T::template scale<S>(b, g), splat(load_f32(tail)), acc);
-  if constexpr (T::kMin) acc = fma(T::template min<S>(b, g), splat(load_f32(tail + 4 + 4 * S)), acc);
-  return acc;
+  const Floats act_scale = splat(load_f32(tail)), act_sum = splat(load_f32(tail + 4 + 4 * S));
+  if constexpr (Super<T>) {
+    sums.dot = fma(value * T::template sc<S>(b, g), act_scale, sums.dot);
+    if constexpr (T::kMin) sums.min = fma(T::template mn<S>(b, g), act_sum, sums.min);
+  } else {
+    sums.dot = fma(value * T::template scale<S>(b, g), act_scale, sums.dot);
+    if constexpr (T::kMin) sums.min = fma(T::template min<S>(b, g), act_sum, sums.min);
+  }
+  if constexpr (S + 1 < T::kSubs) gemv_sub<T, S + 1>(b, g, act, sums);
 }
 
 template <class T>
 void gemv(const uint8_t* panel, int64_t k, const uint8_t* act, float* out) {
   constexpr int64_t kActBytes = act_group_bytes(1, T::kSubs);
-  Floats acc = splat(0);
+  Sums total = {splat(0), splat(0)};
   for (int64_t i = 0; i < k; i += T::kBlock, panel += T::kBytes) {
-    for (int g = 0; g < T::kBlock / kGroup; ++g, act += kActBytes) {
-      acc = gemv_sub<T, 0>(panel, g, act, acc);
-      if constexpr (T::kSubs == 2) acc = gemv_sub<T, 1>(panel, g, act, acc);
+    if constexpr (Super<T>) {
+      Sums block = {splat(0), splat(0)};
+      for (int g = 0; g < T::kBlock / kGroup; ++g, act += kActBytes) gemv_sub<T, 0>(panel, g, act, block);
+      total.dot = fma(floats_of_f16(panel), block.dot, total.dot);
+      if constexpr (T::kMin) total.min = fma(floats_of_f16(panel + 32), block.min, total.min);
+    } else {
+      gemv_sub<T, 0>(panel, 0, act, total);
+      act += kActBytes;
     }
   }
-  store_floats(out, acc);
+  // The minima of super-blocks are subtracted.
+  store_floats(out, !T::kMin ? total.dot : Super<T> ? total.dot - total.min : total.dot + total.min);
 }
 
-// ---- many columns
-// ----------------------------------------------------------------------------------------------------- An unpacked
-// group: passes x 8 quads, then scales, then minima.
+// ---- many columns ----
+// An unpacked group: passes x 8 quads, then scales, then minima.
 template <int Bits, int Subs, bool Min>
 struct Unpacked {
   static constexpr int kPasses = passes(Bits);
@@ -99,17 +113,15 @@ struct Unpacked {
   static constexpr int kBytes = kMins + (Min ? Subs * 64 : 0);
 };
 
-inline constexpr int kChunkGroups = 16;  // k = 512: at most 10 KB unpacked (18 KB for two passes)
+// Groups that are unpacked at a time, at most: 14-18 KB of the L1 cache.
+constexpr int chunk_groups(int bits) { return passes(bits) == 1 ? 24 : 16; }
 
 template <class T, int J>
 BAIZE_INLINE void unpack_quad(const uint8_t* b, int g, uint8_t* __restrict out) {
-  const Bytes q = T::template quad<J>(b, g);
-  if constexpr (passes(T::kBits) == 1) {
-    store_bytes(out + 64 * J, centred(T::kBits) ? centre(q) : q);
-  } else {
-    store_bytes(out + 64 * J, bits<0, 4>(q));
-    store_bytes(out + 64 * (8 + J), bits<4, 4>(q));
-  }
+  constexpr int kPasses = passes(T::kBits);
+  const Bytes q = quad_part<T, J, 0, kPasses>(b, g);
+  store_bytes(out + 64 * J, centred(T::kBits) ? centre(q) : q);
+  if constexpr (kPasses == 2) store_bytes(out + 64 * (8 + J), quad_part<T, J, 1, kPasses>(b, g));
 }
 
 template <class T>
@@ -124,12 +136,12 @@ BAIZE_INLINE void unpack_group(const uint8_t* b, int g, uint8_t* __restrict out)
   unpack_quad<T, 3>(b, g, out);
   unpack_quad<T, 7>(b, g, out);
   auto* scales = reinterpret_cast<float*>(out + U::kScales);
-  store_floats(scales, T::template scale<0>(b, g));
-  if constexpr (T::kSubs == 2) store_floats(scales + 16, T::template scale<1>(b, g));
+  store_floats(scales, scale_of<T, 0>(b, g));
+  if constexpr (T::kSubs == 2) store_floats(scales + 16, scale_of<T, 1>(b, g));
   if constexpr (T::kMin) {
     auto* mins = reinterpret_cast<float*>(out + U::kMins);
-    store_floats(mins, T::template min<0>(b, g));
-    if constexpr (T::kSubs == 2) store_floats(mins + 16, T::template min<1>(b, g));
+    store_floats(mins, min_of<T, 0>(b, g));
+    if constexpr (T::kSubs == 2) store_floats(mins + 16, min_of<T, 1>(b, g));
   }
 }
 
@@ -191,10 +203,13 @@ template <class T>
 void gemm(const uint8_t* panel, int64_t k, const uint8_t* act, int64_t cols, float* out) {
   using U = Unpacked<T::kBits, T::kSubs, T::kMin>;
   constexpr int kPerBlock = T::kBlock / kGroup;
-  alignas(64) uint8_t unpacked[kChunkGroups * U::kBytes];
-  const int64_t groups = k / kGroup;
-  for (int64_t begin = 0; begin < groups; begin += kChunkGroups) {
-    const int64_t count = groups - begin < kChunkGroups ? groups - begin : kChunkGroups;
+  constexpr int kChunk = chunk_groups(T::kBits);
+  alignas(64) uint8_t unpacked[kChunk * U::kBytes];
+  // Chunks of about the same size, in whole blocks.
+  const int64_t groups = k / kGroup, chunks = (groups + kChunk - 1) / kChunk;
+  const int64_t chunk = ((groups + chunks - 1) / chunks + kPerBlock - 1) / kPerBlock * kPerBlock;
+  for (int64_t begin = 0; begin < groups; begin += chunk) {
+    const int64_t count = groups - begin < chunk ? groups - begin : chunk;
     for (int64_t g = 0; g < count; g += kPerBlock, panel += T::kBytes) {
       for (int i = 0; i < kPerBlock; ++i) unpack_group<T>(panel, i, unpacked + (g + i) * U::kBytes);
     }
@@ -210,8 +225,15 @@ void gemm(const uint8_t* panel, int64_t k, const uint8_t* act, int64_t cols, flo
   }
 }
 
-// ---- activations
-// ------------------------------------------------------------------------------------------------------
+// ---- activations ----
+// Where x holds a NaN the sums mean nothing (the scale carries it), but must not overflow into undefined behaviour.
+BAIZE_INLINE int32_t wrapping_add(int32_t a, int32_t b) {
+  return static_cast<int32_t>(static_cast<uint32_t>(a) + static_cast<uint32_t>(b));
+}
+BAIZE_INLINE int32_t wrapping_times(int32_t a, int32_t b) {
+  return static_cast<int32_t>(static_cast<uint32_t>(a) * static_cast<uint32_t>(b));
+}
+
 inline void quantize(const float* x, int64_t x_stride, int cols, int64_t k, ActLayout layout, uint8_t* tile) {
   const auto store = [](uint8_t* p, auto v) { __builtin_memcpy(p, &v, sizeof(v)); };
   for (int64_t i = 0; i < k; i += kGroup, tile += act_group_bytes(cols, layout.subs)) {
@@ -229,11 +251,11 @@ inline void quantize(const float* x, int64_t x_stride, int cols, int64_t k, ActL
       for (int j = 0; j < 8; ++j) __builtin_memcpy(tile + 4 * (j * cols + c), q + 4 * j, 4);
       uint8_t* tail = tile + cols * kGroup + 4 * c;
       store(tail, scale);
-      if (layout.subs == 1) sums[0] += sums[1];
+      if (layout.subs == 1) sums[0] = wrapping_add(sums[0], sums[1]);
       for (int s = 0; s < layout.subs; ++s) {
         tail += 4 * cols;
         if (layout.offset > 0) {
-          store(tail, -layout.offset * sums[s]);
+          store(tail, wrapping_times(-layout.offset, sums[s]));
         } else {
           store(tail, scale * static_cast<float>(sums[s]));
         }

@@ -135,6 +135,8 @@ struct Dot {
   BAIZE_INLINE void add(Bytes w, Act4 a) {
     v[0] = _mm256_add_epi16(v[0], _mm256_maddubs_epi16(w.v[0], a));
     v[1] = _mm256_add_epi16(v[1], _mm256_maddubs_epi16(w.v[1], a));
+    // Keeps GCC from making a tree of the sums, all of whose leaves would be live at once and spilled.
+    asm("" : "+x"(v[0]), "+x"(v[1]));
   }
   BAIZE_INLINE Ints total() const {
     const __m256i one = _mm256_set1_epi16(1);
@@ -142,7 +144,7 @@ struct Dot {
   }
 };
 
-// ---- vectors along k, for plain weights -------------------------------------------------------------------------
+// ---- vectors along k, for plain weights ----
 inline constexpr int kLanes = 8;
 using Vec = __m256;
 BAIZE_INLINE Vec vec_zero() { return _mm256_setzero_ps(); }
@@ -151,15 +153,37 @@ BAIZE_INLINE Vec load_vec_f16(const uint8_t* p) { return _mm256_cvtph_ps(load_ro
 BAIZE_INLINE Vec load_vec_bf16(const uint8_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_row(p)), 16));
 }
-BAIZE_INLINE void store_vec(float* p, Vec a) { _mm256_storeu_ps(p, a); }
 BAIZE_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+// out[16 i + r] = rows[r][i] for 8 rows.
+BAIZE_INLINE void store_transposed8(const __m256* rows, float* out) {
+  __m256 a[8], b[8];
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_ps(rows[i], rows[i + 1]);
+    a[i + 1] = _mm256_unpackhi_ps(rows[i], rows[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+    b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xee);
+    b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+    b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+  }
+  for (int i = 0; i < 4; ++i) {
+    _mm256_storeu_ps(out + 16 * i, _mm256_permute2f128_ps(b[i], b[i + 4], 0x20));
+    _mm256_storeu_ps(out + 16 * (i + 4), _mm256_permute2f128_ps(b[i], b[i + 4], 0x31));
+  }
+}
+/// out[kLanes][16] from 16 vectors of one row each.
+BAIZE_INLINE void store_transposed(const Vec* rows, float* out) {
+  store_transposed8(rows, out);
+  store_transposed8(rows + 8, out + 8);
+}
 BAIZE_INLINE float sum_of(Vec a) {
   __m128 s = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   s = _mm_add_ps(s, _mm_movehl_ps(s, s));
   return _mm_cvtss_f32(_mm_add_ss(s, _mm_movehdup_ps(s)));
 }
 
-// ---- quantising 32 activations ----------------------------------------------------------------------------------
+// ---- quantising 32 activations ----
 BAIZE_INLINE uint32_t max_magnitude_bits(const float* x) {
   const __m256i mask = _mm256_set1_epi32(0x7fffffff);
   __m256i largest = _mm256_and_si256(load256(x), mask);

@@ -1,7 +1,12 @@
 // The vector types of linear_simd.h on AVX-512 with VNNI: 16 rows are one register.
 #pragma once
 
+#pragma GCC diagnostic push
+// False alarms of GCC 12 in its own AVX-512 header (PR 105593).
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 
 #include <cstdint>
 
@@ -9,7 +14,7 @@ namespace baize::cpu::BAIZE_ISA {
 
 #define BAIZE_INLINE inline __attribute__((always_inline))
 
-inline constexpr int kTile = 8;
+inline constexpr int kTile = 12;  // as many chains as vpdpbusd needs to run twice a cycle
 inline constexpr int kTileF32 = 12;
 inline constexpr int kDotBits = 8;  // vpdpbusd: u8 times s8 into i32, no saturation
 inline constexpr bool kDotSigned = false;
@@ -94,7 +99,7 @@ struct Dot {
   BAIZE_INLINE Ints total() const { return {v}; }
 };
 
-// ---- vectors along k, for plain weights -------------------------------------------------------------------------
+// ---- vectors along k, for plain weights ----
 inline constexpr int kLanes = 16;
 using Vec = __m512;
 BAIZE_INLINE Vec vec_zero() { return _mm512_setzero_ps(); }
@@ -104,11 +109,35 @@ BAIZE_INLINE Vec load_vec_bf16(const uint8_t* p) {
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
-BAIZE_INLINE void store_vec(float* p, Vec a) { _mm512_storeu_ps(p, a); }
 BAIZE_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+/// out[kLanes][16] from 16 vectors of one row each.
+BAIZE_INLINE void store_transposed(const Vec* rows, float* out) {
+  __m512 a[16], b[16];
+  for (int i = 0; i < 16; i += 2) {
+    a[i] = _mm512_unpacklo_ps(rows[i], rows[i + 1]);
+    a[i + 1] = _mm512_unpackhi_ps(rows[i], rows[i + 1]);
+  }
+  // b[i + j]: lanes j, j + 4, j + 8, j + 12 of rows i .. i + 3, one a 128-bit part.
+  for (int i = 0; i < 16; i += 4) {
+    b[i] = _mm512_shuffle_ps(a[i], a[i + 2], 0x44);
+    b[i + 1] = _mm512_shuffle_ps(a[i], a[i + 2], 0xee);
+    b[i + 2] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+    b[i + 3] = _mm512_shuffle_ps(a[i + 1], a[i + 3], 0xee);
+  }
+  for (int j = 0; j < 4; ++j) {
+    const __m512 even01 = _mm512_shuffle_f32x4(b[j], b[j + 4], 0x88),
+                 odd01 = _mm512_shuffle_f32x4(b[j], b[j + 4], 0xdd);
+    const __m512 even23 = _mm512_shuffle_f32x4(b[j + 8], b[j + 12], 0x88);
+    const __m512 odd23 = _mm512_shuffle_f32x4(b[j + 8], b[j + 12], 0xdd);
+    _mm512_storeu_ps(out + 16 * j, _mm512_shuffle_f32x4(even01, even23, 0x88));
+    _mm512_storeu_ps(out + 16 * (j + 4), _mm512_shuffle_f32x4(odd01, odd23, 0x88));
+    _mm512_storeu_ps(out + 16 * (j + 8), _mm512_shuffle_f32x4(even01, even23, 0xdd));
+    _mm512_storeu_ps(out + 16 * (j + 12), _mm512_shuffle_f32x4(odd01, odd23, 0xdd));
+  }
+}
 BAIZE_INLINE float sum_of(Vec a) { return _mm512_reduce_add_ps(a); }
 
-// ---- quantising 32 activations ----------------------------------------------------------------------------------
+// ---- quantising 32 activations ----
 BAIZE_INLINE uint32_t max_magnitude_bits(const float* x) {
   const __m512i mask = _mm512_set1_epi32(0x7fffffff);
   const __m512i a = _mm512_and_si512(_mm512_loadu_si512(x), mask);

@@ -206,7 +206,7 @@ struct Dot {
   Ints total() const { return sum; }
 };
 
-// ---- vectors along k, for plain weights -------------------------------------------------------------------------
+// ---- vectors along k, for plain weights ----
 inline constexpr int kLanes = 4;
 struct Vec {
   float v[kLanes];
@@ -235,15 +235,20 @@ inline Vec load_vec_bf16(const uint8_t* p) {
   }
   return r;
 }
-BAIZE_CALL void store_vec(float* p, const Vec& a) { std::memcpy(p, a.v, sizeof(a.v)); }
 inline Vec fma(const Vec& a, const Vec& b, const Vec& c) {
   Vec r;
   for (int i = 0; i < kLanes; ++i) r.v[i] = a.v[i] * b.v[i] + c.v[i];
   return r;
 }
+/// out[kLanes][16] from 16 vectors of one row each.
+inline void store_transposed(const Vec* rows, float* out) {
+  for (int i = 0; i < kLanes; ++i) {
+    for (int r = 0; r < 16; ++r) out[16 * i + r] = rows[r].v[i];
+  }
+}
 inline float sum_of(const Vec& a) { return (a.v[0] + a.v[2]) + (a.v[1] + a.v[3]); }
 
-// ---- quantising 32 activations ----------------------------------------------------------------------------------
+// ---- quantising 32 activations ----
 /// Bits of the largest magnitude of 32 floats; a NaN counts as larger than anything.
 BAIZE_CALL uint32_t max_magnitude_bits(const float* x) {
   uint32_t largest = 0;

@@ -135,7 +135,7 @@ struct Dot {
 
 #undef BAIZE_EACH
 
-// ---- vectors along k, for plain weights -------------------------------------------------------------------------
+// ---- vectors along k, for plain weights ----
 inline constexpr int kLanes = 4;
 using Vec = float32x4_t;
 BAIZE_INLINE Vec vec_zero() { return vdupq_n_f32(0); }
@@ -144,11 +144,20 @@ BAIZE_INLINE Vec load_vec_f16(const uint8_t* p) { return floats4_of_f16(p); }
 BAIZE_INLINE Vec load_vec_bf16(const uint8_t* p) {
   return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
 }
-BAIZE_INLINE void store_vec(float* p, Vec a) { vst1q_f32(p, a); }
 BAIZE_INLINE Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
+/// out[kLanes][16] from 16 vectors of one row each.
+BAIZE_INLINE void store_transposed(const Vec* rows, float* out) {
+  for (int r = 0; r < 16; r += 4) {
+    const float32x4x2_t low = vtrnq_f32(rows[r], rows[r + 1]), high = vtrnq_f32(rows[r + 2], rows[r + 3]);
+    vst1q_f32(out + r, vcombine_f32(vget_low_f32(low.val[0]), vget_low_f32(high.val[0])));
+    vst1q_f32(out + 16 + r, vcombine_f32(vget_low_f32(low.val[1]), vget_low_f32(high.val[1])));
+    vst1q_f32(out + 32 + r, vcombine_f32(vget_high_f32(low.val[0]), vget_high_f32(high.val[0])));
+    vst1q_f32(out + 48 + r, vcombine_f32(vget_high_f32(low.val[1]), vget_high_f32(high.val[1])));
+  }
+}
 BAIZE_INLINE float sum_of(Vec a) { return vaddvq_f32(a); }
 
-// ---- quantising 32 activations ----------------------------------------------------------------------------------
+// ---- quantising 32 activations ----
 BAIZE_INLINE uint32_t max_magnitude_bits(const float* x) {
   uint32x4_t largest = vdupq_n_u32(0);
   for (int i = 0; i < 32; i += 4) {

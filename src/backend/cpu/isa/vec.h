@@ -166,6 +166,11 @@ BAIZE_INLINE void store_sums(float* sums, F32 a, F32 b, F32 c, F32 d) {
 #endif
 }
 
+/// Asks for the cache lines of [p, p + bytes); where nothing is mapped it does nothing.
+BAIZE_INLINE void prefetch(const void* p, int64_t bytes) {
+  for (int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(p) + at);
+}
+
 /// Interleaves the lower (upper) halves of two vectors.
 BAIZE_INLINE F32 zip_low(F32 a, F32 b) {
 #if defined(__AVX512F__)

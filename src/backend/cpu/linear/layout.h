@@ -87,6 +87,21 @@ struct PlainLeaf {
   void (*transpose)(const uint8_t* w, int64_t row_bytes, int rows, int64_t k, float* out);
 };
 
+/// Leaf functions of a variant with matrix tiles, in bf16. Null functions: the variant has none.
+struct TileLeaf {
+  /// Weights k_begin <= i < k_end of a packed panel as bf16 pairs [k / 2][16][2].
+  void (*dequantize[kQuantTypes])(const uint8_t* panel, int64_t k_begin, int64_t k_end, uint16_t* out);
+  /// The same from 1-16 stored rows, with zeros from k up to `padded`, a multiple of 32.
+  void (*transpose[kPlainTypes])(const uint8_t* w, int64_t row_bytes, int rows, int64_t k, int64_t padded,
+                                 uint16_t* out);
+  /// One row of x, with zeros from k up to `padded`.
+  void (*to_bf16)(const float* x, int64_t k, int64_t padded, uint16_t* out);
+  /// out[panels][cols][16] (`out_stride` between panels) = (first) or += w times x, for 1-2 panels `w_stride` apart, k
+  /// a multiple of 32 and cols of 32.
+  void (*gemm)(const uint16_t* w, int64_t w_stride, int panels, int64_t k, const uint16_t* x, int64_t x_stride,
+               int64_t cols, float* out, int64_t out_stride, bool first);
+};
+
 /// What an ISA variant exports as `baize::cpu::<isa>::kLinear`.
 struct IsaLinear {
   const char* name;
@@ -97,6 +112,9 @@ struct IsaLinear {
   void (*quantize)(const float* x, int64_t x_stride, int cols, int64_t k, ActLayout layout, uint8_t* tile);
   /// out[cols][16] += sum over i < k of w[i][16] * x[col][i].
   void (*gemm_f32)(const float* w, int64_t k, const float* x, int64_t x_stride, int64_t cols, float* out);
+  /// values[16 n] = cap * tanh(values / cap).
+  void (*softcap)(float* values, int64_t n, float cap);
+  TileLeaf tiles;
 };
 
 }  // namespace baize::cpu

@@ -24,8 +24,8 @@ uint32_t load32(const void* p) {
 void store32(uint8_t* p, uint32_t v) { std::memcpy(p, &v, sizeof(v)); }
 void store16(uint8_t* p, uint16_t v) { std::memcpy(p, &v, sizeof(v)); }
 
-// ---- fields of one row and one group of 32 weights; `out` is the field's place of row 0, `r` the row
-// -------------------- The dword of quad j holds weights 4 j .. 4 j + 3, so all fields move as dwords of four bytes.
+// ---- fields of one row and one group of 32 weights; `out` is the field's place of row 0, `r` the row ----
+// The dword of quad j holds weights 4 j .. 4 j + 3, so all fields move as dwords of four bytes.
 
 // Stored as in Q4_0: weight i in the low nibble of byte i, weight i + 16 in the high one.
 void put_nibbles(uint8_t* out, int r, const uint8_t* qs) {
@@ -96,8 +96,7 @@ void put_pairs(uint8_t* out, int r, const uint8_t* packed) {
   for (int g = 0; g < 4; ++g) out[128 + 16 * g + r] = static_cast<uint8_t>(high[g] | high[g + 4] << 4);
 }
 
-// ---- one stored block into row r of a packed block
-// ------------------------------------------------------------------------
+// ---- one stored block into row r of a packed block ----
 void put(uint8_t* out, int r, const BlockQ4_0& b) {
   store16(out + 2 * r, b.d);
   put_nibbles(out + 32, r, b.qs);

@@ -34,7 +34,7 @@ extern const IsaLinear kLinear;
 
 namespace {
 
-constexpr int kGenericPriority = 1, kVariantPriority = 10;
+constexpr int kGenericPriority = 1, kVariantPriority = 10, kTilePriority = 20;
 
 constexpr DType kPlainDTypes[kPlainTypes] = {DType::kF32, DType::kF16, DType::kBF16};
 
@@ -112,6 +112,44 @@ void add_plain(Kernels& kernels, int priority) {
               {nullptr, nullptr, priority, is_plain_type<type>, no_workspace, run_stored<isa, type>});
 }
 
+// The tile kernels for many rows; f32 weights have none.
+template <QuantType type>
+bool for_many(const LinearQuery& query) {
+  return for_more<type>(query) && query.range == MRange::kMany;
+}
+template <PlainType type>
+bool for_many_plain(const LinearQuery& query) {
+  return is_plain_type<type>(query) && query.compute == Compute::kAuto && query.range == MRange::kMany;
+}
+template <const IsaLinear& isa, QuantType type>
+void run_tiles(Exec& exec, std::span<const LinearCall> calls, void* memory) {
+  run_quant_tiles(isa, type, exec, calls, memory);
+}
+template <const IsaLinear& isa, PlainType type>
+void run_stored_tiles(Exec& exec, std::span<const LinearCall> calls, void* memory) {
+  run_plain_tiles(isa, type, exec, calls, memory);
+}
+
+template <const IsaLinear& isa, QuantType type>
+void add_quant_tiles(Kernels& kernels) {
+  kernels.add(isa, lower(gguf_type_info(gguf_type(type)).name) + ".tiles",
+              {nullptr, &kPackX16, kTilePriority, for_many<type>, tile_workspace, run_tiles<isa, type>});
+}
+template <const IsaLinear& isa, PlainType type>
+void add_plain_tiles(Kernels& kernels) {
+  kernels.add(isa, std::string(to_string(kPlainDTypes[type])) + ".tiles",
+              {nullptr, nullptr, kTilePriority, for_many_plain<type>, tile_workspace, run_stored_tiles<isa, type>});
+}
+
+template <const IsaLinear& isa>
+void add_tiles(Kernels& kernels) {
+  [&]<int... types>(std::integer_sequence<int, types...>) {
+    (add_quant_tiles<isa, static_cast<QuantType>(types)>(kernels), ...);
+  }(std::make_integer_sequence<int, kQuantTypes>());
+  add_plain_tiles<isa, kPlainF16>(kernels);
+  add_plain_tiles<isa, kPlainBF16>(kernels);
+}
+
 template <const IsaLinear& isa>
 void add_all(Kernels& kernels, int priority) {
   [&]<int... types>(std::integer_sequence<int, types...>) {
@@ -136,6 +174,7 @@ Kernels make(Isa isa) {
       break;
     case Isa::kAmx:
       add_all<amx::kLinear>(kernels, kVariantPriority);
+      add_tiles<amx::kLinear>(kernels);
       break;
 #elif defined(__aarch64__)
     case Isa::kNeon:

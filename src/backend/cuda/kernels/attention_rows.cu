@@ -1,13 +1,14 @@
 // Attention for few rows a sequence (decode), and for f32: every row on its own, its keys cut into parts that run side
-// by side (flash decoding, Dao et al. 2023); the block that finishes a row last merges the parts. Query heads of one key
-// head share its loads. A group of lanes reads one key with 16 bytes a lane; each group keeps its own running softmax.
+// by side (flash decoding, Dao et al. 2023); the block that finishes a row last merges the parts. Query heads of one
+// key head share its loads. A group of lanes reads one key with 16 bytes a lane; each group keeps its own running
+// softmax.
 #include <algorithm>
 #include <cfloat>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/common.cuh"
 #include "backend/cuda/kernels/kernels.h"
-#include "backend/cuda/kernels/paged.cuh"
+#include "backend/cuda/kernels/paged.h"
 
 namespace baize::cuda {
 
@@ -58,7 +59,9 @@ struct Layout {
 };
 
 // Merges the running softmax (m1, l1, acc1) into (m0, l0, acc0).
-__device__ __forceinline__ float merge_scale(float m, float top) { return m == -FLT_MAX ? 0.0f : exp2f((m - top) * kLog2E); }
+__device__ __forceinline__ float merge_scale(float m, float top) {
+  return m == -FLT_MAX ? 0.0f : exp2f((m - top) * kLog2E);
+}
 
 template <typename T, int kDim, int kGroup>
 __global__ void __launch_bounds__(kWarps * 32) attention_rows_kernel(const __grid_constant__ RowsArgs a) {
@@ -122,10 +125,12 @@ __global__ void __launch_bounds__(kWarps * 32) attention_rows_kernel(const __gri
       for (int c = 0; c < C; ++c) {
         const int d = (c * L::kLanes + within) * E;
         if (seen[u] && d < a.head_dim) {
-          load_head<T, E>(static_cast<const T*>(a.kv.k) + page * a.kv.k_page + slot * a.kv.k_token +
-                              kv_head * a.kv.k_head + d, a.head_dim - d, a.wide, k[u][c]);
-          load_head<T, E>(static_cast<const T*>(a.kv.v) + page * a.kv.v_page + slot * a.kv.v_token +
-                              kv_head * a.kv.v_head + d, a.head_dim - d, a.wide, v[u][c]);
+          load_head<T, E>(
+              static_cast<const T*>(a.kv.k) + page * a.kv.k_page + slot * a.kv.k_token + kv_head * a.kv.k_head + d,
+              a.head_dim - d, a.wide, k[u][c]);
+          load_head<T, E>(
+              static_cast<const T*>(a.kv.v) + page * a.kv.v_page + slot * a.kv.v_token + kv_head * a.kv.v_head + d,
+              a.head_dim - d, a.wide, v[u][c]);
         } else {
 #pragma unroll
           for (int e = 0; e < E; ++e) k[u][c][e] = v[u][c][e] = 0;
@@ -259,7 +264,7 @@ auto pick_group(int step) {
   if constexpr (kDim > 256) {
     return attention_rows_kernel<T, kDim, 1>;
   } else {
-    return step == 4 ? attention_rows_kernel<T, kDim, 4>
+    return step == 4   ? attention_rows_kernel<T, kDim, 4>
            : step == 2 ? attention_rows_kernel<T, kDim, 2>
                        : attention_rows_kernel<T, kDim, 1>;
   }
@@ -283,10 +288,22 @@ RowsPlan plan_rows_attention(const AttnArgs& args, int64_t rows, int64_t max_kv_
 void attention_rows(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
                     const KvView& kv, const Tensor& out, const RowsPlan& plan, float* partials, int* counters) {
   const AttnShape& s = args.shape;
-  RowsArgs a{mat(q), mat(out), paged(kv, input), static_cast<const int*>(input.positions.data),
-             static_cast<const int*>(input.row_seq.data), args.scale, args.softcap, static_cast<int>(args.window),
-             static_cast<int>(s.heads), static_cast<int>(s.kv_heads), static_cast<int>(s.head_dim),
-             static_cast<int>(s.heads / s.kv_heads), plan.splits, partials, counters, false};
+  RowsArgs a{mat(q),
+             mat(out),
+             paged(kv, input),
+             static_cast<const int*>(input.positions.data),
+             static_cast<const int*>(input.row_seq.data),
+             args.scale,
+             args.softcap,
+             static_cast<int>(args.window),
+             static_cast<int>(s.heads),
+             static_cast<int>(s.kv_heads),
+             static_cast<int>(s.head_dim),
+             static_cast<int>(s.heads / s.kv_heads),
+             plan.splits,
+             partials,
+             counters,
+             false};
   const int64_t elems = 16 / dtype_bytes(kv.k.dtype);
   const auto fits = [elems](int64_t stride) { return stride % elems == 0; };
   a.wide = fits(s.head_dim) && fits(a.q.stride) && fits(a.kv.k_page) && fits(a.kv.k_token) && fits(a.kv.k_head) &&
@@ -309,8 +326,8 @@ void attention_rows(cudaStream_t stream, const AttnArgs& args, const StepInput& 
                                  : nullptr;
   }
   if (kernel == nullptr) unsupported("the CUDA backend has no attention for heads of more than 512 dimensions");
-  const dim3 grid(static_cast<unsigned>(q.shape[0]),
-                  static_cast<unsigned>(s.kv_heads * ((a.group + step - 1) / step)), static_cast<unsigned>(plan.splits));
+  const dim3 grid(static_cast<unsigned>(q.shape[0]), static_cast<unsigned>(s.kv_heads * ((a.group + step - 1) / step)),
+                  static_cast<unsigned>(plan.splits));
   launch("attend", kernel, grid, dim3(kWarps * 32), 0, stream, a);
 }
 

@@ -7,7 +7,7 @@
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/common.cuh"
 #include "backend/cuda/kernels/kernels.h"
-#include "backend/cuda/kernels/paged.cuh"
+#include "backend/cuda/kernels/paged.h"
 
 namespace baize::cuda {
 
@@ -87,8 +87,7 @@ __device__ __forceinline__ void fetch_kv(const TilesArgs& a, const int* table, i
 }
 
 template <int kDim>
-__global__ void __launch_bounds__(Tile<kDim>::kThreads, 1)
-    attention_tiles_kernel(const __grid_constant__ TilesArgs a) {
+__global__ void __launch_bounds__(Tile<kDim>::kThreads, 1) attention_tiles_kernel(const __grid_constant__ TilesArgs a) {
   using T = Tile<kDim>;
   extern __shared__ __align__(128) uint8_t memory[];
   pdl_launch();
@@ -227,10 +226,12 @@ __global__ void __launch_bounds__(Tile<kDim>::kThreads, 1)
     const int d = n * 8 + lane % 4 * 2;
     if (d >= a.head_dim) continue;
     if (r0 < rows) {
-      *reinterpret_cast<uint32_t*>(out + (row0 + r0) * a.out.stride + d) = pack_bf16(o[n][0] * inverse0, o[n][1] * inverse0);
+      *reinterpret_cast<uint32_t*>(out + (row0 + r0) * a.out.stride + d) =
+          pack_bf16(o[n][0] * inverse0, o[n][1] * inverse0);
     }
     if (r1 < rows) {
-      *reinterpret_cast<uint32_t*>(out + (row0 + r1) * a.out.stride + d) = pack_bf16(o[n][2] * inverse1, o[n][3] * inverse1);
+      *reinterpret_cast<uint32_t*>(out + (row0 + r1) * a.out.stride + d) =
+          pack_bf16(o[n][2] * inverse1, o[n][3] * inverse1);
     }
   }
 }
@@ -258,9 +259,16 @@ bool tiles_attention_supports(const AttnArgs& args, const Tensor& q, const KvVie
 void attention_tiles(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
                      const KvView& kv, const Tensor& out) {
   const AttnShape& s = args.shape;
-  const TilesArgs a{mat(q), mat(out), paged(kv, input), static_cast<const int*>(input.positions.data),
-                    static_cast<const int*>(input.q_start.data), static_cast<int>(input.seqs), args.scale,
-                    args.softcap, static_cast<int>(args.window), static_cast<int>(s.head_dim),
+  const TilesArgs a{mat(q),
+                    mat(out),
+                    paged(kv, input),
+                    static_cast<const int*>(input.positions.data),
+                    static_cast<const int*>(input.q_start.data),
+                    static_cast<int>(input.seqs),
+                    args.scale,
+                    args.softcap,
+                    static_cast<int>(args.window),
+                    static_cast<int>(s.head_dim),
                     static_cast<int>(s.heads / s.kv_heads)};
   if (s.head_dim <= 64) return run<64>(stream, a, s.heads, q.shape[0]);
   if (s.head_dim <= 128) return run<128>(stream, a, s.heads, q.shape[0]);

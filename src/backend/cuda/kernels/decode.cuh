@@ -167,9 +167,11 @@ __device__ inline void decode32(const Weights& w, int64_t row, int group, float 
   const int block = group / per_block;
   const int g = group % per_block;
   if (map.planar) {
-    const PlanarRow at = planar_row(map, w.k / map.elems);
-    decode_block32(map.type, base + at.a + block * map.a, base + at.b + block * map.b, base + at.c + block * map.c,
-                   base + at.d + block * map.d, g, out);
+    const PlanarUnit unit = planar_unit(map);
+    const uint8_t* p = base + static_cast<int64_t>(block / unit.blocks) * unit.bytes;
+    const int i = block % unit.blocks;
+    decode_block32(map.type, p + i * map.a, p + unit.b + i * map.b, p + unit.c + i * map.c, p + unit.d + i * map.d, g,
+                   out);
   } else {
     const uint8_t* p = base + static_cast<int64_t>(block) * map.bytes;
     decode_block32(map.type, p + map.at_a, p + map.at_b, p + map.at_c, p + map.at_d, g, out);

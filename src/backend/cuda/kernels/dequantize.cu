@@ -7,8 +7,8 @@ namespace baize::cuda {
 
 namespace {
 
-__global__ void __launch_bounds__(256) dequantize_kernel(Weights w, int64_t begin, int64_t groups, int64_t count,
-                                                         __nv_bfloat16* out) {
+__global__ void __launch_bounds__(256)
+    dequantize_kernel(Weights w, int64_t begin, int64_t groups, int64_t count, __nv_bfloat16* out) {
   pdl_launch();
   pdl_wait();  // `out` may still be read by the product before this one
   const int64_t at = static_cast<int64_t>(blockIdx.x) * 256 + threadIdx.x;
@@ -39,8 +39,8 @@ __global__ void __launch_bounds__(256) dequantize_kernel(Weights w, int64_t begi
 
 }  // namespace
 
-void dequantize(cudaStream_t stream, const LinearShape& shape, const void* w, bool planar, int64_t begin,
-                int64_t count, void* out) {
+void dequantize(cudaStream_t stream, const LinearShape& shape, const void* w, bool planar, int64_t begin, int64_t count,
+                void* out) {
   const int64_t groups = (shape.k + 31) / 32;
   launch("dequantise weights", dequantize_kernel, dim3(static_cast<unsigned>((count * groups + 255) / 256)), dim3(256),
          0, stream, weights(shape, w, planar), begin, groups, count, static_cast<__nv_bfloat16*>(out));

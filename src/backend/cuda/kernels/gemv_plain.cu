@@ -74,8 +74,8 @@ __global__ void __launch_bounds__(kWarps * 32) gemv_kernel(const __grid_constant
   if (lane == 0 && active) store_result(part, a.softcap, 0, column, sum);
 }
 
-__device__ __forceinline__ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3,
-                                         uint32_t b0, uint32_t b1) {
+__device__ __forceinline__ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
+                                         uint32_t b1) {
   asm volatile(
       "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
       : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -152,8 +152,8 @@ __global__ void __launch_bounds__(kWarps * 32) gemm_few_kernel(const __grid_cons
 }
 
 // Any type and any k: one warp a row of weights, four rows of x.
-__global__ void __launch_bounds__(kWarps * 32) gemv_any_kernel(Weights w, GemvPart part, Mat x, int row0,
-                                                               float softcap) {
+__global__ void __launch_bounds__(kWarps * 32)
+    gemv_any_kernel(Weights w, GemvPart part, Mat x, int row0, float softcap) {
   constexpr int kX = 4;
   pdl_launch();
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;

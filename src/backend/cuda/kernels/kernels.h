@@ -59,7 +59,7 @@ bool gemv_blocks_supports(GgufType type, bool planar);
 void gemv_blocks(cudaStream_t stream, const LinearCall& call, bool planar, const void* quantized);
 
 // dequantize.cu: rows [begin, begin + count) of a weight matrix as bf16 [count, k].
-void dequantize(cudaStream_t stream, const LinearShape& shape, const void* w, bool planar, int64_t begin,
-                int64_t count, void* out);
+void dequantize(cudaStream_t stream, const LinearShape& shape, const void* w, bool planar, int64_t begin, int64_t count,
+                void* out);
 
 }  // namespace baize::cuda

@@ -10,8 +10,8 @@ namespace {
 
 constexpr int kRows = 32, kCols = 64, kThreads = 256;
 
-__global__ void __launch_bounds__(kThreads) exact_kernel(Weights w, Mat x, Mat out, const float* bias, float alpha,
-                                                         float softcap) {
+__global__ void __launch_bounds__(kThreads)
+    exact_kernel(Weights w, Mat x, Mat out, const float* bias, float alpha, float softcap) {
   __shared__ float xs[kRows][33];
   __shared__ float ws[kCols][33];
   pdl_launch();

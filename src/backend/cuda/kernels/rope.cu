@@ -2,9 +2,9 @@
 #include <algorithm>
 
 #include "backend/cuda/check.h"
-#include "backend/cuda/kernels/common.cuh"
 #include "backend/cuda/kernels/kernels.h"
-#include "backend/cuda/kernels/paged.cuh"
+#include "backend/cuda/kernels/paged.h"
+#include "backend/cuda/kernels/rope.cuh"
 
 namespace baize::cuda {
 
@@ -12,20 +12,6 @@ namespace {
 
 constexpr int kWarps = 4;
 constexpr int kMaxHeadDim = 1024;
-
-struct RopeArgs {
-  const float* inv_freq;  // null: no rotation
-  int rot;                // rotated dimensions
-  float scale;
-  bool interleaved;
-  float dynamic_factor, theta;
-  int dynamic_length;
-};
-
-struct NormArgs {
-  const float* weight;  // null: none
-  float eps;
-};
 
 struct QkvKernelArgs {
   Mat qkv, q;
@@ -37,18 +23,6 @@ struct QkvKernelArgs {
   const int* kv_len;
   int heads, kv_heads, head_dim;
 };
-
-// The angle of pair i at position p.
-__device__ __forceinline__ float angle(const RopeArgs& rope, int i, int position, int length) {
-  if (rope.dynamic_factor > 0 && length > rope.dynamic_length) {
-    const double rot = rope.rot;
-    const double ratio = static_cast<double>(rope.dynamic_factor) * length / rope.dynamic_length -
-                         (static_cast<double>(rope.dynamic_factor) - 1.0);
-    const double base = rope.theta * pow(ratio, rot / (rot - 2.0));
-    return static_cast<float>(position) * static_cast<float>(pow(base, -2.0 * i / rot));
-  }
-  return static_cast<float>(position) * rope.inv_freq[i];
-}
 
 // One warp a head of a row: query heads, then key heads, then value heads.
 __global__ void __launch_bounds__(kWarps * 32) qkv_kernel(const __grid_constant__ QkvKernelArgs a) {
@@ -70,28 +44,10 @@ __global__ void __launch_bounds__(kWarps * 32) qkv_kernel(const __grid_constant_
   }
   const bool is_query = head < a.heads;
   const bool is_value = head >= a.heads + a.kv_heads;
-  const NormArgs norm = is_query ? a.q_norm : a.k_norm;
-  if (!is_value && norm.weight != nullptr) {
-    const float scale = rsqrtf(warp_sum(sum) / static_cast<float>(a.head_dim) + norm.eps);
-    for (int i = lane; i < a.head_dim; i += 32) x[i] *= scale * norm.weight[i];
+  if (!is_value) {
+    norm_and_rotate(x, sum, lane, a.head_dim, is_query ? a.q_norm : a.k_norm, a.rope, position, a.kv_len[seq]);
   }
   __syncwarp();
-  if (!is_value && a.rope.inv_freq != nullptr) {
-    const int half = a.rope.rot / 2;
-    const int length = a.kv_len[seq];
-    for (int i = lane; i < half; i += 32) {
-      float sin, cos;
-      sincosf(angle(a.rope, i, position, length), &sin, &cos);
-      sin *= a.rope.scale;
-      cos *= a.rope.scale;
-      const int p0 = a.rope.interleaved ? 2 * i : i;
-      const int p1 = a.rope.interleaved ? 2 * i + 1 : i + half;
-      const float x0 = x[p0], x1 = x[p1];
-      x[p0] = x0 * cos - x1 * sin;
-      x[p1] = x1 * cos + x0 * sin;
-    }
-    __syncwarp();
-  }
   void* to = a.q.data;
   DType type = a.q.dtype;
   int64_t at = row * a.q.stride + static_cast<int64_t>(head) * a.head_dim;
@@ -118,14 +74,10 @@ void qk_norm_rope_store(cudaStream_t stream, const QkvArgs& args, const StepInpu
                         const KvView& kv, const Tensor& q) {
   const AttnShape& s = args.shape;
   if (s.head_dim > kMaxHeadDim) unsupported("the CUDA backend has no attention for heads of more than 512 dimensions");
-  const Rope& rope = args.rope;
   QkvKernelArgs a{mat(qkv), mat(q), paged(kv, input), {}, {}, {}, nullptr, nullptr, nullptr, 0, 0, 0};
-  if (rope.present()) {
-    a.rope = {static_cast<const float*>(rope.inv_freq.data), static_cast<int>(rope.rot_dim()), rope.scale,
-              rope.interleaved, rope.dynamic_factor, rope.theta, static_cast<int>(rope.dynamic_length)};
-  }
-  if (args.q_norm.present()) a.q_norm = {static_cast<const float*>(args.q_norm.weight.data), args.q_norm.eps};
-  if (args.k_norm.present()) a.k_norm = {static_cast<const float*>(args.k_norm.weight.data), args.k_norm.eps};
+  a.rope = rope_args(args.rope);
+  a.q_norm = norm_args(args.q_norm);
+  a.k_norm = norm_args(args.k_norm);
   a.positions = static_cast<const int*>(input.positions.data);
   a.row_seq = static_cast<const int*>(input.row_seq.data);
   a.kv_len = static_cast<const int*>(input.kv_len.data);

@@ -223,8 +223,8 @@ void norm(cudaStream_t stream, const Tensor& x, const Norm& norm, const Tensor& 
 void add(cudaStream_t stream, const Tensor& residual, const Tensor& x) {
   const Mat r = mat(residual), in = mat(x);
   const bool w = wide(r) && wide(in);
-  launch("add", w ? add_kernel<true> : add_kernel<false>, dim3(blocks_for(in.cols, w, 256), static_cast<unsigned>(in.rows)),
-         dim3(256), 0, stream, r, in);
+  launch("add", w ? add_kernel<true> : add_kernel<false>,
+         dim3(blocks_for(in.cols, w, 256), static_cast<unsigned>(in.rows)), dim3(256), 0, stream, r, in);
 }
 
 void add_norm(cudaStream_t stream, const Tensor& residual, const Tensor& x, const Norm& norm, const Tensor& out) {

@@ -1,19 +1,36 @@
 #include "apps/load.h"
 
 #include "backend/cpu/cpu_backend.h"
+#include "backend/cuda_loader/cuda_loader.h"
 #include "backend/ref/ref_backend.h"
-#include "base/check.h"
 #include "base/error.h"
+#include "base/log.h"
+#include "model/family.h"
 #include "store/store.h"
 
 namespace baize::apps {
 
 Compute compute_of(const EngineConfig& config) { return config.compute == "f32" ? Compute::kExact : Compute::kAuto; }
 
+namespace {
+
+// The GPU where there is one and the CUDA backend was built, else nothing.
+std::unique_ptr<Backend> find_gpu() {
+  try {
+    return load_cuda_backend();
+  } catch (const Error& error) {
+    log::debug("computing on the processor: {}", error.what());
+    return nullptr;
+  }
+}
+
+}  // namespace
+
 std::unique_ptr<Backend> make_backend(const EngineConfig& config) {
   if (config.backend == "ref") return make_ref_backend();
-  if (config.backend == "cuda") {
-    fail(ErrorKind::kUnsupported, "this build of baize has no CUDA backend: use --backend cpu or auto");
+  if (config.backend == "cuda") return load_cuda_backend();
+  if (config.backend == "auto") {
+    if (std::unique_ptr<Backend> gpu = find_gpu()) return gpu;
   }
   return make_cpu_backend(static_cast<int>(config.threads));
 }
@@ -28,6 +45,13 @@ LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, cons
   loaded.backend = make_backend(config);
   const PlannedModel planned = plan_model(checkpoint, *loaded.backend, loaded.compute, config.ctx);
   loaded.memory = planned.memory;
+  const int64_t made_for = make_spec(*checkpoint).dims.context;
+  if (planned.memory.context > made_for) {
+    log::warn("a context of {} tokens is longer than the {} that the model was made for; answers may suffer",
+              planned.memory.context, made_for);
+  } else if (config.ctx == 0 && planned.memory.context < made_for) {
+    log::info("the context is {} of {} tokens, which is what fits into memory", planned.memory.context, made_for);
+  }
   loaded.model = bind(checkpoint, planned.dry->spec, *loaded.backend, {.compute = loaded.compute, .dry = false});
   return loaded;
 }

@@ -18,9 +18,9 @@ namespace baize {
 
 /// What is rendered, as JSON texts: the order of members is kept, which templates show.
 struct ChatInput {
-  std::string messages;   // an array: [{"role": "user", "content": "..."}, ...]
-  std::string tools;      // an array of tool schemas; empty for none
-  std::string variables;  // an object of further variables, such as {"enable_thinking": false}; empty for none
+  std::string messages = {};   // an array: [{"role": "user", "content": "..."}, ...]
+  std::string tools = {};      // an array of tool schemas; empty for none
+  std::string variables = {};  // an object of further variables, such as {"enable_thinking": false}; empty for none
   bool add_generation_prompt = true;
 };
 

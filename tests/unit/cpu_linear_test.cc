@@ -133,7 +133,7 @@ std::vector<Shape2> shapes_of(const QuantFormat& format) {
   return {{1, block}, {7, block}, {16, 2 * block}, {33, 3 * block}, {20, 1280}, {48, 2304}};
 }
 
-constexpr int64_t kRows[] = {1, 2, 3, 5, 16, 17, 64, 130};
+constexpr int64_t kRows[] = {1, 2, 3, 5, 16, 17, 64, 150};
 
 class LinearKernels : public testing::TestWithParam<Isa> {
  protected:

@@ -226,7 +226,7 @@ TEST(Sample, DependsOnSeedAndPositionOnly) {
   std::vector<SampleRow> rows;
   for (int i = 0; i < 12; ++i) {
     batch.insert(batch.end(), logits.begin(), logits.end());
-    rows.push_back({{.seed = static_cast<uint64_t>(i % 3), .position = i / 3}, {}, {}});
+    rows.push_back({{.seed = static_cast<uint64_t>(i % 3), .position = i / 3}, {}, {}, {}});
   }
   std::vector<Token> together(rows.size());
   sample_on_host({rows, together}, Tensor(batch.data(), DType::kF32, {12, 64}));

@@ -17,7 +17,7 @@ struct Cut {
   int panels;
   int64_t columns;
 };
-constexpr Cut kVectorCut = {1, 128};
+constexpr Cut kVectorCut = {1, 144};  // a multiple of every variant's tile: a stretch begins where a tile does
 constexpr Cut kTileCut = {2, 256};  // weights cost more to unpack beside the speed of tiles, which share loads in pairs
 constexpr int64_t kMaxSums = 2 * 256 * kPanelRows;
 // Pieces are handed out in so many parts a thread, so that a core that is slowed down does not hold up the rest.
@@ -121,6 +121,7 @@ void run_quant(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const
       isa.quantize(x_row(calls[0], row), calls[0].x.strides[0], cols, k, leaf.act, act + row * row_bytes);
     }
   });
+  BAIZE_CHECK(kVectorCut.columns % isa.tile == 0);
   for_pieces(isa, pool, calls, kVectorCut, [&](const Piece& piece) {
     if (m == 1) return leaf.gemv(packed_panel(piece), k, act, piece.sums);
     leaf.gemm(packed_panel(piece), k, act + piece.column * row_bytes, piece.columns, piece.sums);

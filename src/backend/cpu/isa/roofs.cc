@@ -37,7 +37,7 @@ float f32(int64_t rounds) {
   F32 sums[kChains] = {};
   for (int64_t round = 0; round < rounds; ++round) {
 #pragma GCC unroll 20
-    for (int i = 0; i < kChains; ++i) sums[i] = sums[i] * factor + term;
+    for (int i = 0; i < kChains; ++i) sums[i] = fma(sums[i], factor, term);
   }
   F32 sum{};
   for (const F32& s : sums) sum += s;
@@ -70,8 +70,10 @@ int64_t int8(int64_t rounds) {
   _tile_zero(1);
   _tile_zero(2);
   _tile_zero(3);
-  _tile_zero(4);
-  _tile_zero(5);
+  alignas(64) uint8_t ones[16 * 64];
+  __builtin_memset(ones, 1, sizeof(ones));
+  _tile_loadd(4, ones, 64);
+  _tile_loadd(5, ones, 64);
   for (int64_t round = 0; round < rounds; ++round) {
     _tile_dpbssd(0, 4, 5);
     _tile_dpbssd(1, 4, 5);

@@ -39,7 +39,7 @@ void read_arrays(const GgufFile& file, const std::string& key) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   try {
     const auto file = GgufFile::parse(test::map_bytes(data, size));
-    Json::parse(file->metadata().dump());  // throws when a text is not valid UTF-8
+    static_cast<void>(Json::parse(file->metadata().dump()));  // throws when a text is not valid UTF-8
     for (const auto& [key, value] : file->metadata().items()) read_arrays(*file, key);
     for (const char* key : {"tokenizer.ggml.tokens", "tokenizer.ggml.scores", "tokenizer.ggml.token_type"}) {
       read_arrays(*file, key);

@@ -18,6 +18,7 @@ constexpr KindRow kKinds[] = {
     {ErrorKind::kResource, "resource", 6},
     {ErrorKind::kIo, "io", 7},
     {ErrorKind::kNetwork, "network", 8},
+    {ErrorKind::kBusy, "busy", 9},
     {ErrorKind::kCancelled, "cancelled", 130},
 };
 

@@ -19,6 +19,7 @@ enum class ErrorKind {
   kResource,         // memory, disk space, context length; exit code 6
   kIo,               // the operating system refused; exit code 7
   kNetwork,          // a remote side refused, broke off or lied; exit code 8
+  kBusy,             // too much waits already: try again later; exit code 9
   kCancelled,        // stopped on request; exit code 130
 };
 

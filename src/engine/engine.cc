@@ -52,10 +52,11 @@ Engine::~Engine() {
   thread_.join();
 }
 
-RequestHandle Engine::submit(GenRequest request) {
+RequestHandle Engine::submit(GenRequest request, Notify notify) {
   check_request(request, model_->spec.dims.vocab, limits_.context);
   auto state = std::make_shared<RequestState>();
   state->request = std::move(request);
+  state->notify = std::move(notify);
   BAIZE_CHECK(waiting_.push(state));
   return RequestHandle(std::move(state));
 }
@@ -68,13 +69,13 @@ void Engine::serve(RequestState& state) {
   try {
     Done done;
     answer(state, done);
-    state.events.push(done);
+    state.emit(done);
   } catch (const Error& error) {
     sequence_.reset();  // its cache may be spoilt
-    state.events.push(error);
+    state.emit(error);
   } catch (const std::bad_alloc&) {
     sequence_.reset();
-    state.events.push(Error(ErrorKind::kResource, "out of memory while answering"));
+    state.emit(Error(ErrorKind::kResource, "out of memory while answering"));
   }
   pool_.check();
 }
@@ -94,7 +95,7 @@ void Engine::answer(RequestState& state, Done& done) {
       done.reason = FinishReason::kStop;
       return;
     }
-    state.events.push(Tokens{{*token}});
+    state.emit(Tokens{{*token}});
     ++done.usage.new_tokens;
     if (done.usage.new_tokens >= most) {
       done.reason = FinishReason::kLength;

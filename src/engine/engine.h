@@ -37,7 +37,7 @@ class Engine {
 
   /// Throws Error(kInvalidArgument) for parameters out of range, tokens outside the vocabulary or an empty prompt, and
   /// Error(kResource) for a prompt longer than the context. Later errors come through the handle.
-  RequestHandle submit(GenRequest request);
+  RequestHandle submit(GenRequest request, Notify notify = {});
 
  private:
   void loop();

@@ -1,0 +1,40 @@
+// A modal dialog: the browser's own, which keeps the focus inside, closes on Escape and gives the focus back.
+import { useEffect, useRef } from 'preact/hooks';
+import type { ComponentChildren } from 'preact';
+import { t } from '../i18n';
+import { Icons } from './icons';
+
+interface Props {
+  open: boolean;
+  title: string;
+  onClose: () => void;
+  children: ComponentChildren;
+  class?: string;
+}
+
+export function Dialog({ open, title, onClose, children, class: name = '' }: Props) {
+  const ref = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    if (open && !ref.current!.open) ref.current!.showModal();
+    if (!open && ref.current!.open) ref.current!.close();
+  }, [open]);
+  return (
+    <dialog
+      ref={ref}
+      class={name}
+      aria-label={title}
+      onClose={onClose}
+      onPointerDown={(e) => e.target === ref.current && onClose()}
+    >
+      {open && (
+        <div class="dialog-body">
+          <header>
+            <h2>{title}</h2>
+            <button type="button" class="ghost" onClick={onClose} aria-label={t('close')} title={t('close')}><Icons.close /></button>
+          </header>
+          {children}
+        </div>
+      )}
+    </dialog>
+  );
+}

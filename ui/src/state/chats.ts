@@ -16,7 +16,7 @@ export const shownPositions = computed(() => positions(current.value?.messages ?
 let store: Store;
 const loaded = new Map<string, Conversation>(); // those on show or being answered
 const inUse = new Set<string>(); // those being answered: they stay loaded
-const channel = typeof BroadcastChannel === 'undefined' ? null : new BroadcastChannel('baize');
+let channel: BroadcastChannel | null = null;
 
 const sorted = (list: Heading[]) => list.sort((a, b) => b.updated - a.updated);
 
@@ -31,7 +31,8 @@ export async function startChats(): Promise<void> {
     if (id !== (current.value?.id ?? '')) void open(headings.value.some((h) => h.id === id) ? id : null);
   });
   // Another tab changed something: show what it stored, unless this tab is in the middle of an answer there.
-  channel?.addEventListener('message', async ({ data }) => {
+  channel = new BroadcastChannel('baize');
+  channel.addEventListener('message', async ({ data }) => {
     headings.value = sorted(await store.headings());
     if (typeof data !== 'string' || inUse.has(data)) return;
     loaded.delete(data);

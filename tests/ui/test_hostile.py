@@ -40,7 +40,8 @@ def test_nothing_runs(chat, server):
             ? [e.outerHTML] : []),
         ...[...e.attributes].filter((a) => /^on|^src|^srcset|^action|^id$/.test(a.name)).map((a) => a.name + '=' + a.value)])""")
     assert found == []
-    assert [a.get_attribute("href") for a in chat.find(".message a").all()] == ["https://evil.example/pixel.gif", "https://fine.example/"]
+    assert [a.get_attribute("href") for a in chat.find(".message a").all()] == [
+        "https://evil.example/", "https://evil.example/pixel.gif", "https://fine.example/"]
     for link in chat.find(".message a").all():
         assert link.get_attribute("target") == "_blank" and "noopener" in link.get_attribute("rel")
     expect(chat.find(".message .control").first).to_have_text("U+202E")
@@ -50,20 +51,22 @@ def test_nothing_runs(chat, server):
 def test_the_policy_of_the_page_stops_what_gets_through(chat):
     """Should an element slip in, the browser itself refuses: scripts, handlers, markup from text, other servers."""
     chat.page.evaluate("""() => {
-        const script = document.createElement('script');
-        try { script.textContent = 'window.hacked = 1'; } catch {}
-        document.body.append(script);
-        const a = document.createElement('div');
-        a.setAttribute('onclick', 'window.hacked = 1');
-        document.body.append(a);
-        a.click();
-        try { document.body.insertAdjacentHTML('beforeend', '<b id="markup">x</b>'); } catch {}
+        const script = document.body.appendChild(document.createElement('script'));
+        const a = document.body.appendChild(document.createElement('a'));
+        for (const attempt of [
+            () => script.append('window.hacked = 1'),
+            () => { script.textContent = 'window.hacked = 1'; },
+            () => a.setAttribute('onclick', 'window.hacked = 1'),
+            () => { a.href = 'javascript:window.hacked = 1'; },
+            () => a.click(),
+            () => document.body.insertAdjacentHTML('beforeend', '<b id="markup">x</b>'),
+        ]) try { attempt(); } catch {}
     }""")
     refused = chat.page.evaluate("fetch('https://evil.example/').then(() => 'sent', () => 'refused')")
+    reported, chat.faults = chat.faults, []
     assert refused == "refused" and chat.page.evaluate("window.hacked") is None
     chat.expect("#markup").to_have_count(0)
-    assert chat.faults, "the browser reports what it refused"
-    chat.faults.clear()
+    assert len(reported) >= 6, reported
 
 
 def test_a_long_answer_stays_smooth(chat, server):

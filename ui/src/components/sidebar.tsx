@@ -36,8 +36,8 @@ function Entry({ heading, active }: { heading: Heading; active: boolean }) {
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => field.current?.select(), [renaming]);
   const done = (keep: boolean) => {
-    if (!renaming) return;
-    if (keep) void chats.rename(heading.id, field.current!.value);
+    const title = field.current?.value; // gone already when the field leaves the page and loses the focus by that
+    if (keep && title !== undefined) void chats.rename(heading.id, title);
     setRenaming(false);
   };
   if (renaming) {

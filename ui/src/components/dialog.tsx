@@ -14,16 +14,24 @@ interface Props {
 
 export function Dialog({ open, title, onClose, children, class: name = '' }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
+  const own = useRef(0); // events of closings that came from here: the next question may be open when they arrive
   useEffect(() => {
     if (open && !ref.current!.open) ref.current!.showModal();
-    if (!open && ref.current!.open) ref.current!.close();
+    if (!open && ref.current!.open) {
+      own.current++;
+      ref.current!.close();
+    }
   }, [open]);
+  const closed = () => {
+    if (own.current > 0) own.current--;
+    else onClose();
+  };
   return (
     <dialog
       ref={ref}
       class={name}
       aria-label={title}
-      onClose={onClose}
+      onClose={closed}
       onPointerDown={(e) => e.target === ref.current && onClose()}
     >
       {open && (

@@ -1,4 +1,5 @@
 // The server's API as the page uses it: the list of models, and one streamed answer. Knows no storage and no elements.
+// Addresses are relative to the page, so that it also works below a path of a reverse proxy.
 import { createParser } from 'eventsource-parser';
 import type { Settings } from './types';
 
@@ -66,13 +67,20 @@ async function problemOf(response: Response): Promise<Problem> {
   return { kind: 'status', status: response.status, text };
 }
 
-/** The names of the server's models. */
-export async function listModels(key: string, signal?: AbortSignal): Promise<string[]> {
-  const response = await request('/v1/models', key, { signal });
+export interface Model {
+  id: string;
+  context?: number; // tokens of prompt and answer together
+}
+
+/** The server's models. */
+export async function listModels(key: string, signal?: AbortSignal): Promise<Model[]> {
+  const response = await request('v1/models', key, { signal });
   const body = await response.json().catch(() => null);
   const data: unknown = body?.data;
   if (!Array.isArray(data)) throw new ApiError({ kind: 'status', status: response.status, text: '' });
-  return data.map((m) => m?.id).filter((id): id is string => typeof id === 'string' && id !== '');
+  return data
+    .filter((m) => typeof m?.id === 'string' && m.id !== '')
+    .map((m) => ({ id: m.id, ...(Number(m.max_model_len) > 0 ? { context: Number(m.max_model_len) } : {}) }));
 }
 
 /** The request's fields for these settings. */
@@ -110,7 +118,7 @@ export async function streamChat(
   options: { model: string; messages: ChatMessage[]; settings: Settings; key: string; signal: AbortSignal },
   onDelta: (delta: Delta) => void,
 ): Promise<void> {
-  const response = await request('/v1/chat/completions', options.key, {
+  const response = await request('v1/chat/completions', options.key, {
     method: 'POST',
     headers: { 'content-type': 'application/json', accept: 'text/event-stream' },
     body: JSON.stringify({

@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isValidElement, type ComponentChildren, type VNode } from 'preact';
-import { spoken, sentencesEnd } from '../src/components/announcer';
 import { languageOf } from '../src/markdown/code';
 import { safeHref } from '../src/markdown/links';
 import { Document } from '../src/markdown/parse';
 import { renderBlock } from '../src/markdown/render';
+import { sentencesEnd, spoken } from '../src/speech';
 
 /** The elements as text: <tag attribute="...">...</tag>. Components stand as {Name ...}. */
 function show(node: ComponentChildren): string {
@@ -31,6 +31,10 @@ test('what Markdown means', () => {
   assert.match(inner('|a|b|\n|-|-:|\n|1|2|'), /<th class="align-right" scope="col">b<\/th>.*<td class="align-right">2<\/td>/);
   assert.equal(inner('```c++ {1}\nint x;\n```'), '{CodeBlock code="int x;\\n" info="c++ {1}" streaming=false}');
   assert.equal(inner('~~a~~ `b`'), '<p><s>a</s> <code dir="ltr">b</code></p>');
+});
+
+test('emphasis between Chinese characters', () => {
+  assert.equal(inner('这是**“重点”**内容'), '<p>这是<strong>“重点”</strong>内容</p>');
 });
 
 test('formulas, and dollars that are none', () => {

@@ -11,10 +11,10 @@ import { Icons } from './icons';
 import { SettingsDialog } from './settings';
 import { newChat, Sidebar } from './sidebar';
 import { Thread } from './thread';
-import { focusComposer, isMac, narrow, notice, settingsOpen, shortcutsOpen, sidebarOpen } from './ui_state';
+import { announcement, focusComposer, isMac, narrow, notice, settingsOpen, shortcutsOpen, sidebarOpen } from './ui_state';
 
 function ModelPicker() {
-  const names = models.value;
+  const names = models.value?.map((m) => m.id) ?? null;
   if (names === null) return <span class="model quiet">{trouble.value ? '' : t('modelLoading')}</span>;
   if (names.length === 0) return <span class="model quiet">{t('errNoModel')}</span>;
   if (names.length === 1) return <span class="model" title={names[0]}>{names[0]}</span>;
@@ -73,13 +73,6 @@ function Toast() {
   );
 }
 
-/** Says to screen readers that an answer has ended; the answer itself is announced by the thread. */
-function Ended() {
-  const busy = runs.value.has(chats.current.value?.id ?? '');
-  const answered = chats.shownPath.value.at(-1)?.role === 'assistant';
-  return <div class="unseen" role="status" aria-live="polite">{!busy && answered ? t('answerDone') : ''}</div>;
-}
-
 function onKeyDown(event: KeyboardEvent): void {
   if (event.isComposing || event.defaultPrevented) return;
   const inDialog = settingsOpen.value || shortcutsOpen.value || keyQuestion.value !== null;
@@ -131,7 +124,7 @@ export function App() {
       <KeyDialog />
       <ShortcutsDialog />
       <Toast />
-      <Ended />
+      <div class="unseen" role="status" aria-live="polite">{announcement.value}</div>
     </div>
   );
 }

@@ -5,6 +5,7 @@ import { number, seconds, t } from '../i18n';
 import { Markdown } from '../markdown/markdown';
 import * as chats from '../state/chats';
 import { edit, regenerate, runs, type Run } from '../state/run';
+import { contextOf } from '../state/server';
 import { step, type Position } from '../tree';
 import type { Message, Stats } from '../types';
 import { CopyButton } from './copy_button';
@@ -120,7 +121,18 @@ function Ending({ message, busy }: { message: Message; busy: boolean }) {
   }
   if (finish === 'length') return <p class="quiet">{t('endLength')}</p>;
   if (finish === 'stopped') return <p class="quiet">{t('endStopped')}</p>;
-  return finish === 'interrupted' || finish === undefined ? <p class="quiet">{t('endInterrupted')}</p> : null;
+  if (finish !== 'stop') return <p class="quiet">{t('endInterrupted')}</p>;
+  return message.content.trim() ? null : <p class="quiet">{t('emptyAnswer')}</p>;
+}
+
+const kFull = 0.75;
+
+/** Says when the chat nears the end of what the model can hold. */
+function Fullness({ message }: { message: Message }) {
+  const context = contextOf(message.model);
+  const used = (message.stats?.promptTokens ?? 0) + (message.stats?.completionTokens ?? 0);
+  if (!context || used < kFull * context) return null;
+  return <p class="quiet">{t('contextFull', { n: Math.min(100, Math.round((100 * used) / context)) })}</p>;
 }
 
 function LiveAnswer({ run }: { run: Run }) {
@@ -143,6 +155,7 @@ function Answer({ message, place, busy }: { message: Message; place: Position | 
       {message.reasoning && <Thoughts text={message.reasoning} live={false} ms={message.stats?.thinkingMs} />}
       <Markdown text={message.content} streaming={false} />
       <Ending message={message} busy={busy} />
+      <Fullness message={message} />
       <div class="tools">
         <Versions message={message} place={place} />
         {message.content && <CopyButton text={() => message.content} />}

@@ -6,6 +6,8 @@ export const settingsOpen = signal(false);
 export const shortcutsOpen = signal(false);
 export const editing = signal<string | null>(null); // the message being edited
 
+export const announcement = signal(''); // for screen readers
+
 export interface Notice {
   text: string;
   action?: { label: string; run: () => void };

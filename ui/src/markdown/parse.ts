@@ -1,6 +1,7 @@
 // Markdown to tokens, block by block. While an answer is being written only its last block is parsed again: blocks before
 // it can no longer change, and keep their identity so that nothing of them is drawn again.
 import MarkdownIt from 'markdown-it';
+import cjkFriendly from 'markdown-it-cjk-friendly';
 import type { Env, Token } from 'markdown-it';
 import { safeHref } from './links';
 import { mathRules } from './math_rules';
@@ -9,6 +10,7 @@ const md = new MarkdownIt({ html: false, linkify: true, breaks: true, maxNesting
 md.linkify.set({ fuzzyLink: false, fuzzyEmail: false, fuzzyIP: false });
 md.linkify.add('ftp:', null).add('//', null);
 md.validateLink = (url) => safeHref(url) !== null;
+md.use(cjkFriendly); // **“中文”**紧接 is bold without a space, too
 md.use(mathRules);
 
 /** One block at the top of a document: a paragraph, a list, a table... `start` is its place in the text, for a key. */

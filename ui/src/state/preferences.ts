@@ -48,12 +48,20 @@ export function setApiKey(key: string, remember: boolean): void {
   }
 }
 
+/** The colour of the browser's own bars: the page's. */
+function colourBars(): void {
+  const paper = getComputedStyle(document.documentElement).getPropertyValue('--paper').trim();
+  document.querySelector('meta[name="theme-color"]')!.setAttribute('content', paper);
+}
+
 export function applyPreferences(): void {
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', colourBars);
   effect(() => {
     const { theme, language } = preferences.value;
     languageChoice.value = language;
     if (theme === 'auto') delete document.documentElement.dataset.theme;
     else document.documentElement.dataset.theme = theme;
+    colourBars();
     try {
       localStorage.setItem(kName, JSON.stringify(preferences.value));
     } catch {

@@ -1,24 +1,27 @@
 // The server: its models, whether it answers, and asking the user for a key. Tries again by itself while it is away and
 // the page is looked at; asks nothing while all is well.
 import { computed, signal } from '@preact/signals';
-import { ApiError, listModels, type Problem } from '../api';
+import { ApiError, listModels, type Model, type Problem } from '../api';
 import type { Conversation } from '../types';
 import { current } from './chats';
 import { apiKey, preferences, setApiKey, setPreferences } from './preferences';
 
 const kRetryMs = 4000;
 
-export const models = signal<string[] | null>(null); // null: not known yet
+export const models = signal<Model[] | null>(null); // null: not known yet
 export const trouble = signal<Problem | null>(null);
 export const keyQuestion = signal<{ wrong: boolean; answer: (key: string | null, remember: boolean) => void } | null>(null);
 
 /** The model to ask: the conversation's own, else the one chosen last, as long as the server has it. */
 export function chosenModel(conversation: Conversation | null): string | undefined {
-  const known = models.value ?? [];
+  const known = (models.value ?? []).map((m) => m.id);
   const wanted = [conversation?.model, preferences.value.model].find((m) => m !== undefined && known.includes(m));
   return wanted ?? known[0] ?? conversation?.model;
 }
 export const model = computed(() => chosenModel(current.value));
+
+/** How many tokens the model of a conversation takes, prompt and answer together. */
+export const contextOf = (name: string | undefined) => models.value?.find((m) => m.id === name)?.context;
 
 export const chooseModel = (name: string) => setPreferences({ model: name });
 

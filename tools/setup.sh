@@ -162,6 +162,6 @@ if [[ $PART = test ]]; then
   venv .venv tests/requirements.txt
   fetch_tokenizers
 elif [[ $PART = cuda ]]; then
-  # Without dependencies: FlashInfer is used as headers only, and the pins are complete for nvcc and cuBLASLt.
+  # Without dependencies: the pins are complete for nvcc and cuBLASLt.
   command -v nvcc >/dev/null || venv .cuda tools/cuda-requirements.txt --no-deps
 fi

@@ -18,7 +18,7 @@ namespace baize::apps {
 namespace {
 
 struct BenchArgs {
-  EngineConfig config;
+  EngineConfig config{.parallel = 1};
   std::string model;
   std::vector<int64_t> prefill = {32, 128, 512, 2048};
   std::vector<int64_t> depth = {0, 512};
@@ -132,7 +132,7 @@ void run(const BenchArgs& args) {
   if (args.roof) return run_roof(args);
   if (args.model.empty()) fail(ErrorKind::kInvalidArgument, "bench needs a MODEL, or --roof");
   const LoadedModel loaded = load_model(open_model(args.model), args.config);
-  const std::vector<SpeedCase> cases = make_cases(args, loaded.memory.context);
+  const std::vector<SpeedCase> cases = make_cases(args, loaded.memory.limits.context);
   int64_t longest = 0;
   for (const SpeedCase& test : cases) longest = std::max(longest, test.tokens + test.depth);
   const std::vector<Roof> roofs = loaded.backend->measure_roofs();

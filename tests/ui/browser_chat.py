@@ -1,10 +1,15 @@
-"""The chat page in a browser, as its user sees it."""
+"""The chat page in a browser, as its user sees it, and the program that serves it."""
 
+import socket
+import subprocess
+import time
+import urllib.request
 from pathlib import Path
 
 from playwright.sync_api import expect
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_MODEL = "smollm2:135m"
 
 expect.set_options(timeout=10_000)
 
@@ -60,3 +65,33 @@ class Chat:
     def texts(self):
         """What the messages on show say, without their buttons."""
         return [a.locator(".bubble, .markdown").last.inner_text() for a in self.page.locator("article").all()]
+
+
+class RealServer:
+    """`baize serve` with the default model on a free port."""
+
+    def __init__(self, baize, *options):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/"
+        command = [baize.program, "serve", DEFAULT_MODEL, "--host", "127.0.0.1", "--port", str(port), *options]
+        self.process = subprocess.Popen(command, env=baize.env, stdin=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while not self.answers():
+            assert self.process.poll() is None, "baize serve ended"
+            assert time.monotonic() < end, "baize serve does not answer"
+            time.sleep(0.05)
+
+    def answers(self):
+        try:
+            return self.get("health").status == 200
+        except OSError:
+            return False
+
+    def get(self, path, **headers):
+        return urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=10)
+
+    def close(self):
+        self.process.terminate()
+        assert self.process.wait(30) == 0

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from browser_chat import ROOT, Chat
+from browser_chat import ROOT, Chat, RealServer
 from mock_server import MockServer
 from playwright.sync_api import sync_playwright
 
@@ -59,3 +59,23 @@ def build_ui():
     sys.path.insert(0, str(ROOT / "tools"))
     import build_ui as module
     return module
+
+
+@pytest.fixture(scope="session")
+def real_server(stocked):
+    server = RealServer(stocked)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def real_chat(chromium, real_server):
+    """The program's own page. Answers are short, and the most likely ones."""
+    chat = Chat(chromium, real_server.url)
+    chat.context.add_init_script("""localStorage.getItem('baize.preferences') ?? localStorage.setItem('baize.preferences',
+        JSON.stringify({defaults: {max_tokens: 24, temperature: 0}}))""")
+    chat.page.evaluate("localStorage.removeItem('baize.preferences')")
+    chat.page.reload()
+    chat.expect("#composer").to_be_visible()
+    yield chat
+    chat.close()

@@ -57,18 +57,37 @@ RequestHandle Engine::submit(GenRequest request, Notify notify) {
   auto state = std::make_shared<RequestState>();
   state->request = std::move(request);
   state->notify = std::move(notify);
+  count([](EngineStats& s) { ++s.waiting; });
   BAIZE_CHECK(waiting_.push(state));
   return RequestHandle(std::move(state));
 }
 
+EngineStats Engine::stats() const {
+  const std::lock_guard lock(stats_mutex_);
+  return stats_;
+}
+
 void Engine::loop() {
+  count([this](EngineStats& s) { s.pages = pool_.pages(); });
   while (const std::optional<std::shared_ptr<RequestState>> state = waiting_.pop()) serve(**state);
 }
 
 void Engine::serve(RequestState& state) {
+  count([](EngineStats& s) {
+    --s.waiting;
+    ++s.running;
+    s.pages_cached = 0;
+  });
+  bool failed = true;
   try {
     Done done;
     answer(state, done);
+    failed = false;
+    count([&](EngineStats& s) {
+      --s.running;
+      ++s.finished[static_cast<size_t>(done.reason)];
+      s.pages_cached = std::exchange(s.pages_used, 0);
+    });
     state.emit(done);
   } catch (const Error& error) {
     sequence_.reset();  // its cache may be spoilt
@@ -76,6 +95,13 @@ void Engine::serve(RequestState& state) {
   } catch (const std::bad_alloc&) {
     sequence_.reset();
     state.emit(Error(ErrorKind::kResource, "out of memory while answering"));
+  }
+  if (failed) {
+    count([](EngineStats& s) {
+      --s.running;
+      ++s.failed;
+      s.pages_used = 0;
+    });
   }
   pool_.check();
 }
@@ -86,6 +112,10 @@ void Engine::answer(RequestState& state, Done& done) {
   done.usage.prompt_tokens = static_cast<int64_t>(request.prompt.size());
   if (cancelled(state)) return;
   done.usage.cached_tokens = begin_sequence(request);
+  count([&](EngineStats& s) {
+    s.prompt_tokens += done.usage.prompt_tokens;
+    s.cached_tokens += done.usage.cached_tokens;
+  });
   const Sampler sampler(request);
   const int64_t most = request.max_tokens.value_or(limits_.context);
   while (const std::optional<Token> token = compute_next(state, sampler, done.usage.new_tokens)) {
@@ -132,6 +162,12 @@ std::optional<Token> Engine::compute_next(const RequestState& state, const Sampl
     if (last) plan.draws.push_back(sampler.row(sequence, new_tokens));
     const StepResult result = runner_.run(plan);
     sequence.n_computed += rows;
+    count([&](EngineStats& s) {
+      ++s.steps;
+      s.rows += rows;
+      s.drawn += last;
+      s.pages_used = pool_.pages() - pool_.free_pages();
+    });
     if (!last) continue;
     if (result.drawn[0] < 0) {
       fail(ErrorKind::kCorrupt,

@@ -4,12 +4,14 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <thread>
 
 #include "engine/request.h"
 #include "engine/runner.h"
 #include "engine/sampler.h"
+#include "engine/stats.h"
 
 namespace baize {
 
@@ -39,8 +41,16 @@ class Engine {
   /// Error(kResource) for a prompt longer than the context. Later errors come through the handle.
   RequestHandle submit(GenRequest request, Notify notify = {});
 
+  /// What the engine has done and holds, as of the last step. Any thread.
+  EngineStats stats() const;
+
  private:
   void loop();
+  template <typename Change>
+  void count(const Change& change) {
+    const std::lock_guard lock(stats_mutex_);
+    change(stats_);
+  }
   void serve(RequestState& state);
   bool cancelled(const RequestState& state) const { return state.cancelled || stopping_; }
   void answer(RequestState& state, Done& done);
@@ -55,6 +65,8 @@ class Engine {
   int64_t next_id_ = 0;
   std::atomic<bool> stopping_{false};
   Queue<std::shared_ptr<RequestState>> waiting_;
+  mutable std::mutex stats_mutex_;
+  EngineStats stats_;
   std::thread thread_;  // last: it uses all the others
 };
 

@@ -67,7 +67,11 @@ int run_program(int argc, char** argv) {
           "--log", [](const std::string& level) { init_logging(level); },
           "messages on standard error: debug, info, warn (default), error or off")
       ->envname("BAIZE_LOG");
+  program.set_config("--config", "", "settings file: NAME = VALUE, options of a command under [COMMAND]")
+      ->envname("BAIZE_CONFIG");
+  program.allow_config_extras(CLI::config_extras_mode::error);
   apps::add_run_command(program);
+  apps::add_serve_command(program);
   apps::add_pull_command(program);
   apps::add_list_command(program);
   apps::add_rm_command(program);

@@ -43,20 +43,41 @@ std::string_view Request::header(std::string_view name) const {
   return {};
 }
 
+std::string decode_path(std::string_view path) {
+  const auto digit = [](char c) {
+    return c >= '0' && c <= '9' ? c - '0' : lower(c) >= 'a' && lower(c) <= 'f' ? lower(c) - 'a' + 10 : -1;
+  };
+  std::string out;
+  for (size_t i = 0; i < path.size(); ++i) {
+    const bool escape = path[i] == '%' && i + 2 < path.size() && digit(path[i + 1]) >= 0 && digit(path[i + 2]) >= 0;
+    out += escape ? static_cast<char>(digit(path[i + 1]) * 16 + digit(path[i + 2])) : path[i];
+    if (escape) i += 2;
+  }
+  return out;
+}
+
 const char* reason_phrase(int status) {
   struct Row {
     int status;
     const char* phrase;
   };
   static constexpr Row kRows[] = {
-      {100, "Continue"},         {200, "OK"},
-      {204, "No Content"},       {400, "Bad Request"},
-      {401, "Unauthorized"},     {403, "Forbidden"},
-      {404, "Not Found"},        {405, "Method Not Allowed"},
-      {408, "Request Timeout"},  {413, "Content Too Large"},
-      {417, "Expectation Failed"}, {429, "Too Many Requests"},
-      {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"},
-      {501, "Not Implemented"},  {503, "Service Unavailable"},
+      {100, "Continue"},
+      {200, "OK"},
+      {204, "No Content"},
+      {400, "Bad Request"},
+      {401, "Unauthorized"},
+      {403, "Forbidden"},
+      {404, "Not Found"},
+      {405, "Method Not Allowed"},
+      {408, "Request Timeout"},
+      {413, "Content Too Large"},
+      {417, "Expectation Failed"},
+      {429, "Too Many Requests"},
+      {431, "Request Header Fields Too Large"},
+      {500, "Internal Server Error"},
+      {501, "Not Implemented"},
+      {503, "Service Unavailable"},
       {505, "HTTP Version Not Supported"},
   };
   for (const Row& row : kRows) {

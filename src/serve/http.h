@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace baize::serve {
@@ -64,6 +65,9 @@ std::string format_head(const Reply& reply, int64_t length, bool keep_alive);
 
 /// `body` as one chunk of a chunked body.
 void append_chunk(std::string& out, std::string_view body);
+
+/// "a/b" for "a%2Fb".
+std::string decode_path(std::string_view path);
 
 /// Whether two header names are the same.
 bool same_name(std::string_view a, std::string_view b);

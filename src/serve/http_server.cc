@@ -181,10 +181,13 @@ HttpServer::~HttpServer() {
   impl_->shared.hub->close();
 }
 
-void HttpServer::run() {
+void HttpServer::listen() {
   error_code error;
   impl_->acceptor.listen(kBacklog, error);
   if (error) fail(ErrorKind::kIo, "cannot listen at {}: {}", url(), error.message());
+}
+
+void HttpServer::run() {
   net::co_spawn(impl_->shared.io, impl_->accept(), net::detached);
   impl_->shared.io.run();
 }

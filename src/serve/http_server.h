@@ -33,6 +33,9 @@ class HttpServer {
   HttpServer(const HttpServer&) = delete;
   HttpServer& operator=(const HttpServer&) = delete;
 
+  /// From now on clients can connect.
+  void listen();
+
   /// Serves until stop() was called and every answer is finished or the grace time is over.
   void run();
 

@@ -45,14 +45,15 @@ ReasoningSplitter::Parts ReasoningSplitter::push(std::string_view text) {
   }
   held_ += text;
   if (state_ == State::kUndecided) {
-    const std::string_view visible = std::string_view(held_).substr(leading_space(held_));
+    const size_t space = leading_space(held_);
+    const std::string_view visible = std::string_view(held_).substr(space);
     if (kOpen.starts_with(visible) && visible.size() < kOpen.size()) return parts;
     if (!visible.starts_with(kOpen)) {
       state_ = State::kAnswer;
       parts.answer = std::exchange(held_, {});
       return parts;
     }
-    held_ = visible.substr(kOpen.size());
+    held_.erase(0, space + kOpen.size());
     state_ = State::kThinking;
   }
   if (state_ == State::kThinking) {

@@ -1,5 +1,5 @@
-// ApiError: a request that cannot be answered, as an HTTP status and OpenAI's error object {error: {message, type, param,
-// code}}. Thrown by whatever reads requests, written by the service. Any thread.
+// ApiError: a request that cannot be answered, as an HTTP status and OpenAI's error object {error: {message, type,
+// param, code}}. Thrown by whatever reads requests, written by the service. Any thread.
 #pragma once
 
 #include <fmt/format.h>

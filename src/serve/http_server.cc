@@ -155,7 +155,8 @@ void HttpServer::Impl::finish() {
   error_code ignored;
   acceptor.close(ignored);
   grace.cancel();
-  signals.clear(ignored);  // a second one now ends the process
+  signals.cancel(ignored);
+  signals.clear(ignored);  // another one now ends the process
   const std::vector<HttpSession*> all(shared.sessions.begin(), shared.sessions.end());
   for (HttpSession* session : all) {
     if (session->idle()) session->close();

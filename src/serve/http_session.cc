@@ -225,10 +225,9 @@ net::awaitable<int> HttpSession::read_request(Parser& parser, std::string& why) 
       buffer_.consume(used);
       if (error && error != http::error::need_more) {
         const int status = status_of(error);
-        why = status == 413 ? fmt::format("the body is larger than {} bytes", options.max_body)
-              : status == 431
-                  ? fmt::format("the headers are larger than {} bytes", kMaxHeaderBytes)
-                  : fmt::format("the request is not valid HTTP: {}", error.message());
+        why = status == 413   ? fmt::format("the body is larger than {} bytes", options.max_body)
+              : status == 431 ? fmt::format("the headers are larger than {} bytes", kMaxHeaderBytes)
+                              : fmt::format("the request is not valid HTTP: {}", error.message());
         co_return status;
       }
       if (!header && parser.is_header_done()) {

@@ -1,16 +1,16 @@
 // HttpSession: one connection: reads requests, has them answered, writes replies, as a coroutine. While an answer is in
-// the making the connection is read, too: so its end is noticed at once, and the next requests of a client that does not
-// wait are kept. Included by the HTTP server's source files only. The server's thread.
+// the making the connection is read, too: so its end is noticed at once, and the next requests of a client that does
+// not wait are kept. Included by the HTTP server's source files only. The server's thread.
 #pragma once
 
+#include <array>
+#include <atomic>
 #include <boost/asio/io_context.hpp>
 #include <boost/asio/steady_timer.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
-#include <atomic>
-#include <array>
 #include <mutex>
 #include <unordered_set>
 #include <vector>

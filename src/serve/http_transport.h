@@ -1,5 +1,5 @@
-// Transport: one connection's bytes, over plain TCP or TLS. Included by the two source files of the HTTP server only, for
-// it brings Boost.Asio along. The server's thread.
+// Transport: one connection's bytes, over plain TCP or TLS. Included by the two source files of the HTTP server only,
+// for it brings Boost.Asio along. The server's thread.
 #pragma once
 
 #include <utility>  // which Boost 1.74 forgets

@@ -1,4 +1,5 @@
-// JSON written straight into a string: what is sent for every token is too frequent for a document in between. Any thread.
+// JSON written straight into a string: what is sent for every token is too frequent for a document in between. Any
+// thread.
 #pragma once
 
 #include <cstdint>

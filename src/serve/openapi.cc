@@ -26,7 +26,8 @@ OrderedJson schema_of(const Param& param) {
       schema = {{"type", "number"}, {"minimum", param.min}, {"maximum", param.max}};
       break;
     case Param::Kind::kOther:
-      schema = parse_ordered_json(param.schema, param.name);
+      schema = param.only != nullptr ? OrderedJson{{"enum", parse_ordered_json(param.only, param.name)}}
+                                     : parse_ordered_json(param.schema, param.name);
       break;
   }
   schema["description"] = param.help;
@@ -35,7 +36,7 @@ OrderedJson schema_of(const Param& param) {
 
 bool required(const Param& param, unsigned dialect) {
   const std::string_view name = param.name;
-  return param.required || (dialect == kChat && name == "messages") || (dialect == kCompletion && name == "prompt");
+  return name == "tokens" || (dialect == kChat && name == "messages") || (dialect == kCompletion && name == "prompt");
 }
 
 OrderedJson body_of(unsigned dialect) {
@@ -136,7 +137,7 @@ std::string values_of(const Param& param) {
     case Param::Kind::kOther:
       break;
   }
-  return param.schema;
+  return param.only != nullptr ? param.only : param.schema;
 }
 
 constexpr const char* kPageHead = R"(<!doctype html>

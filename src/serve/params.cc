@@ -130,21 +130,13 @@ void set_logprobs(ApiParams& params, const OrderedJson& value) {
   params.top_logprobs = value.get<int64_t>();
 }
 
-// A parameter of which only some values are supported yet: that which changes nothing.
-void only(const char* name, const OrderedJson& value, const OrderedJson& allowed) {
-  for (const OrderedJson& each : allowed) {
-    if (value == each) return;
-  }
-  throw ApiError(400, "unsupported_parameter", name,
-                 fmt::format("'{}' is not supported yet, except {}", name, allowed.front().dump()));
-}
-
 constexpr const char* kTextOrTexts =
     R"({"oneOf":[{"type":"string"},{"type":"array","items":{"type":"string","minLength":1},"maxItems":64}]})";
 constexpr const char* kPromptSchema =
     R"({"oneOf":[{"type":"string"},{"type":"array","items":{"type":"integer","minimum":0}},)"
     R"({"type":"array","items":{"type":"string"},"maxItems":256},)"
     R"({"type":"array","items":{"type":"array","items":{"type":"integer","minimum":0}},"maxItems":256}]})";
+constexpr const char* kIdsSchema = R"({"type":"array","items":{"type":"integer","minimum":0}})";
 constexpr const char* kMessagesSchema =
     R"({"type":"array","minItems":1,"items":{"type":"object","required":["role"],"properties":{)"
     R"("role":{"type":"string","enum":["system","developer","user","assistant"]},)"
@@ -152,152 +144,190 @@ constexpr const char* kMessagesSchema =
     R"("required":["type","text"],"properties":{"type":{"type":"string","enum":["text"]},"text":{"type":"string"}}}}]},)"
     R"("name":{"type":"string"},"reasoning_content":{"type":"string"}}}})";
 
-#define SET [](ApiParams & p, const OrderedJson& v)
+template <auto kMember>
+void assign(ApiParams& params, const OrderedJson& value) {
+  params.*kMember = value.get<std::remove_reference_t<decltype(params.*kMember)>>();
+}
+
+void set_max_tokens(ApiParams& params, const OrderedJson& value) { params.max_tokens = value.get<int64_t>(); }
+
+void set_best_of(ApiParams& params, const OrderedJson& value) { params.best_of = value.get<int64_t>(); }
+
+// Negative ones, too, are fine for OpenAI.
+void set_seed(ApiParams& params, const OrderedJson& value) {
+  params.seed = static_cast<uint64_t>(value.get<int64_t>()) & ((uint64_t{1} << 53) - 1);
+}
+
+void set_messages(ApiParams& params, const OrderedJson& value) { params.messages = check_messages(value); }
+
+void set_tokens(ApiParams& params, const OrderedJson& value) {
+  if (!value.is_array()) bad_request("tokens", "'tokens' is a list of token ids, not {}", shown(value));
+  params.tokens = tokens_of("tokens", value);
+}
 
 // Everything but the sampling parameters, which engine/sampling.h lists.
-const Param kParams[] = {{"model", kGenerate | kTokenize | kDetokenize, Kind::kText,
-                          "the model's name; absent: the first one served", 0, 0, SET{p.model = v;
-}  // namespace
-}  // namespace baize::serve
-, {"messages", kChat | kTokenize, Kind::kOther, "the conversation", 0, 0, SET{p.messages = check_messages(v);
-}
-, nullptr, kMessagesSchema
-}
-,
-    {"prompt",
-     kCompletion | kTokenize,
-     Kind::kOther,
-     "a text to continue, a list of token ids, or a list of those",
-     0,
-     0,
-     set_prompt,
-     nullptr,
-     kPromptSchema},
-    {"tokens", kDetokenize, Kind::kOther, "token ids", 0, 0,
-     SET{if (!v.is_array()) bad_request("tokens", "'tokens' is a list of token ids, not {}", shown(v));
-p.tokens = tokens_of("tokens", v);
-}
-, nullptr, R"({"type":"array","items":{"type":"integer","minimum":0}})", true
-}
-, {"add_special_tokens", kTokenize, Kind::kBool, "begin and end tokens of the vocabulary around a prompt", 0, 0,
-   SET{p.add_special_tokens = v;
-}
-}
-, {"add_generation_prompt", kTokenize, Kind::kBool, "what opens the answer, behind the messages", 0, 0,
-   SET{p.add_generation_prompt = v;
-}
-}
-, {"stream", kGenerate, Kind::kBool, "server-sent events, token by token", 0, 0, SET{p.stream = v;
-}
-}
-,
-    {"stream_options",
-     kGenerate,
-     Kind::kOther,
-     "include_usage: a last event tells the usage",
-     0,
-     0,
-     set_stream_options,
-     nullptr,
-     R"({"type":"object","properties":{"include_usage":{"type":"boolean"}},"additionalProperties":false})"},
-    {"max_tokens", kGenerate, Kind::kInteger, "longest answer in tokens; absent: until the context is full", 0,
-     kMaxTokens, SET{p.max_tokens = v.get<int64_t>();
-}
-}
-, {"max_completion_tokens", kChat, Kind::kInteger, "the newer name of max_tokens", 0, kMaxTokens,
-   SET{p.max_tokens = v.get<int64_t>();
-}
-}
-, {"min_tokens", kGenerate, Kind::kInteger, "shortest answer in tokens", 0, kMaxTokens, SET{p.min_tokens = v;
-}
-}
-, {"n", kGenerate, Kind::kInteger, "answers to each prompt", 1, 128, SET{p.n = v;
-}
-}
-, {"best_of", kCompletion, Kind::kInteger, "answers made, of which the n likeliest are given", 1, 128,
-   SET{p.best_of = v.get<int64_t>();
-}
-}
-, {"stop", kGenerate, Kind::kOther, "texts that end an answer", 0, 0, set_stop, nullptr, kTextOrTexts},
-    {"seed", kGenerate, Kind::kInteger, "the same seed gives the same answer", -kMaxExact, kMaxExact,
-     SET{p.seed = static_cast<uint64_t>(v.get<int64_t>()) & ((uint64_t{1} << 53) - 1);
-}
-}
-, {"logprobs", kChat, Kind::kBool, "how likely every token of the answer was", 0, 0, SET{p.logprobs = v;
-}
-}
-, {"top_logprobs", kChat, Kind::kInteger, "the likeliest alternatives of every token; needs logprobs", 0, 20,
-   SET{p.top_logprobs = v;
-}
-}
-, {"logprobs", kCompletion,  Kind::kOther, "how likely every token was, and so many alternatives", 0,
-   20,         set_logprobs, nullptr,      R"({"type":"integer","minimum":0,"maximum":20})"},
-    {"echo", kCompletion, Kind::kBool, "the answer begins with the prompt", 0, 0, SET{p.echo = v;
-}
-}
-,
-    {"logit_bias",
-     kGenerate,
-     Kind::kOther,
-     "added to the logits of tokens, by token id",
-     0,
-     0,
-     set_logit_bias,
-     nullptr,
-     R"({"type":"object","additionalProperties":{"type":"number","minimum":-100,"maximum":100}})"},
-    {"ignore_eos", kGenerate, Kind::kBool, "do not stop where the model ends its answer", 0, 0, SET{p.ignore_eos = v;
-}
-}
-,
-    {"chat_template_kwargs",
-     kChat | kTokenize,
-     Kind::kOther,
-     "variables of the chat template, such as enable_thinking",
-     0,
-     0,
-     set_template_kwargs,
-     nullptr,
-     R"({"type":"object"})"},
-    {"return_token_ids", kGenerate, Kind::kBool, "the ids of prompt and answer, too", 0, 0, SET{p.return_token_ids = v;
-}
-}
-, {"priority", kGenerate, Kind::kInteger, "higher ones run first", -100, 100, SET{p.priority = v;
-}
-}
-, {"user", kGenerate, Kind::kText, "who asks; not used"},
-    {"safety_identifier", kChat, Kind::kText, "who asks; not used"},
-    {"metadata", kGenerate, Kind::kOther, "notes of the client; not used", 0,
-     0,          nullptr,   nullptr,      R"({"type":"object"})"},
-    {"store", kChat, Kind::kOther, "nothing is stored", 0, 0, SET{only("store", v, {false});
-static_cast<void>(p);
-}
-, nullptr, R"({"type":"boolean","enum":[false]})"
-}
-, {"response_format", kChat, Kind::kOther, "text only", 0, 0, SET{only("response_format", v, {{{"type", "text"}}});
-static_cast<void>(p);
-}
-, nullptr, R"({"type":"object","properties":{"type":{"type":"string","enum":["text"]}},"required":["type"]})"
-}
-, {"tools", kChat, Kind::kOther, "not supported yet", 0, 0, SET{only("tools", v, {OrderedJson::array()});
-static_cast<void>(p);
-}
-, nullptr, R"({"type":"array","maxItems":0})"
-}
-, {"tool_choice", kChat, Kind::kOther, "not supported yet", 0, 0, SET{only("tool_choice", v, {"none", "auto"});
-static_cast<void>(p);
-}
-, nullptr, R"({"type":"string","enum":["none","auto"]})"
-}
-, {"modalities", kChat, Kind::kOther, "text only", 0, 0, SET{only("modalities", v, {OrderedJson::array({"text"})});
-static_cast<void>(p);
-}
-, nullptr, R"({"type":"array","items":{"type":"string","enum":["text"]}})"
-}
-,
-}
-;
-
-#undef SET
+constexpr Param kParams[] = {
+    {.name = "model",
+     .dialects = kGenerate | kTokenize | kDetokenize,
+     .kind = Kind::kText,
+     .help = "the model's name; absent: the first one served",
+     .set = assign<&ApiParams::model>},
+    {.name = "messages",
+     .dialects = kChat | kTokenize,
+     .kind = Kind::kOther,
+     .help = "the conversation",
+     .set = set_messages,
+     .schema = kMessagesSchema},
+    {.name = "prompt",
+     .dialects = kCompletion | kTokenize,
+     .kind = Kind::kOther,
+     .help = "a text to continue, a list of token ids, or a list of those",
+     .set = set_prompt,
+     .schema = kPromptSchema},
+    {.name = "tokens",
+     .dialects = kDetokenize,
+     .kind = Kind::kOther,
+     .help = "token ids",
+     .set = set_tokens,
+     .schema = kIdsSchema},
+    {.name = "add_special_tokens",
+     .dialects = kTokenize,
+     .kind = Kind::kBool,
+     .help = "begin and end tokens of the vocabulary around a prompt",
+     .set = assign<&ApiParams::add_special_tokens>},
+    {.name = "add_generation_prompt",
+     .dialects = kTokenize,
+     .kind = Kind::kBool,
+     .help = "what opens the answer, behind the messages",
+     .set = assign<&ApiParams::add_generation_prompt>},
+    {.name = "stream",
+     .dialects = kGenerate,
+     .kind = Kind::kBool,
+     .help = "server-sent events, token by token",
+     .set = assign<&ApiParams::stream>},
+    {.name = "stream_options",
+     .dialects = kGenerate,
+     .kind = Kind::kOther,
+     .help = "include_usage: a last event tells the usage",
+     .set = set_stream_options,
+     .schema = R"({"type":"object","properties":{"include_usage":{"type":"boolean"}},"additionalProperties":false})"},
+    {.name = "max_tokens",
+     .dialects = kGenerate,
+     .kind = Kind::kInteger,
+     .help = "longest answer in tokens; absent: until the context is full",
+     .max = kMaxTokens,
+     .set = set_max_tokens},
+    {.name = "max_completion_tokens",
+     .dialects = kChat,
+     .kind = Kind::kInteger,
+     .help = "the newer name of max_tokens",
+     .max = kMaxTokens,
+     .set = set_max_tokens},
+    {.name = "min_tokens",
+     .dialects = kGenerate,
+     .kind = Kind::kInteger,
+     .help = "shortest answer in tokens",
+     .max = kMaxTokens,
+     .set = assign<&ApiParams::min_tokens>},
+    {.name = "n",
+     .dialects = kGenerate,
+     .kind = Kind::kInteger,
+     .help = "answers to each prompt",
+     .min = 1,
+     .max = 128,
+     .set = assign<&ApiParams::n>},
+    {.name = "best_of",
+     .dialects = kCompletion,
+     .kind = Kind::kInteger,
+     .help = "answers made, of which the n likeliest are given",
+     .min = 1,
+     .max = 128,
+     .set = set_best_of},
+    {.name = "stop",
+     .dialects = kGenerate,
+     .kind = Kind::kOther,
+     .help = "texts that end an answer",
+     .set = set_stop,
+     .schema = kTextOrTexts},
+    {.name = "seed",
+     .dialects = kGenerate,
+     .kind = Kind::kInteger,
+     .help = "the same seed gives the same answer",
+     .min = -kMaxExact,
+     .max = kMaxExact,
+     .set = set_seed},
+    {.name = "logprobs",
+     .dialects = kChat,
+     .kind = Kind::kBool,
+     .help = "how likely every token of the answer was",
+     .set = assign<&ApiParams::logprobs>},
+    {.name = "top_logprobs",
+     .dialects = kChat,
+     .kind = Kind::kInteger,
+     .help = "the likeliest alternatives of every token; needs logprobs",
+     .max = 20,
+     .set = assign<&ApiParams::top_logprobs>},
+    {.name = "logprobs",
+     .dialects = kCompletion,
+     .kind = Kind::kOther,
+     .help = "how likely every token was, and so many alternatives",
+     .set = set_logprobs,
+     .schema = R"({"type":"integer","minimum":0,"maximum":20})"},
+    {.name = "echo",
+     .dialects = kCompletion,
+     .kind = Kind::kBool,
+     .help = "the answer begins with the prompt",
+     .set = assign<&ApiParams::echo>},
+    {.name = "logit_bias",
+     .dialects = kGenerate,
+     .kind = Kind::kOther,
+     .help = "added to the logits of tokens, by token id",
+     .set = set_logit_bias,
+     .schema = R"({"type":"object","additionalProperties":{"type":"number","minimum":-100,"maximum":100}})"},
+    {.name = "ignore_eos",
+     .dialects = kGenerate,
+     .kind = Kind::kBool,
+     .help = "do not stop where the model ends its answer",
+     .set = assign<&ApiParams::ignore_eos>},
+    {.name = "chat_template_kwargs",
+     .dialects = kChat | kTokenize,
+     .kind = Kind::kOther,
+     .help = "variables of the chat template, such as enable_thinking",
+     .set = set_template_kwargs,
+     .schema = R"({"type":"object"})"},
+    {.name = "return_token_ids",
+     .dialects = kGenerate,
+     .kind = Kind::kBool,
+     .help = "the ids of prompt and answer, too",
+     .set = assign<&ApiParams::return_token_ids>},
+    {.name = "priority",
+     .dialects = kGenerate,
+     .kind = Kind::kInteger,
+     .help = "higher ones run first",
+     .min = -100,
+     .max = 100,
+     .set = assign<&ApiParams::priority>},
+    {.name = "user", .dialects = kGenerate, .kind = Kind::kText, .help = "who asks; not used"},
+    {.name = "safety_identifier", .dialects = kChat, .kind = Kind::kText, .help = "who asks; not used"},
+    {.name = "metadata",
+     .dialects = kGenerate,
+     .kind = Kind::kOther,
+     .help = "notes of the client; not used",
+     .schema = R"({"type":"object"})"},
+    {.name = "store", .dialects = kChat, .kind = Kind::kOther, .help = "nothing is stored", .only = "[false]"},
+    {.name = "response_format",
+     .dialects = kChat,
+     .kind = Kind::kOther,
+     .help = "text only",
+     .only = R"([{"type":"text"}])"},
+    {.name = "tools", .dialects = kChat, .kind = Kind::kOther, .help = "not supported yet", .only = "[[]]"},
+    {.name = "tool_choice",
+     .dialects = kChat,
+     .kind = Kind::kOther,
+     .help = "not supported yet",
+     .only = R"(["none","auto"])"},
+    {.name = "modalities", .dialects = kChat, .kind = Kind::kOther, .help = "text only", .only = R"([["text"]])"},
+};
 
 std::vector<Param> make_params() {
   std::vector<Param> all(std::begin(kParams), std::end(kParams));
@@ -345,7 +375,15 @@ void check_kind(const Param& param, const OrderedJson& value) {
   }
 }
 
+void check_only(const Param& param, const OrderedJson& value) {
+  const OrderedJson allowed = parse_ordered_json(param.only, param.name);
+  if (std::find(allowed.begin(), allowed.end(), value) != allowed.end()) return;
+  throw ApiError(400, "unsupported_parameter", param.name,
+                 fmt::format("'{}' is not supported yet, except {}", param.name, allowed.front().dump()));
+}
+
 void take(const Param& param, const OrderedJson& value, ApiParams& out) {
+  if (param.only != nullptr) return check_only(param, value);
   check_kind(param, value);
   if (param.field != nullptr) {
     out.sampling.emplace_back(param.field, value.get<double>());

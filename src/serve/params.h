@@ -67,7 +67,7 @@ struct Param {
   void (*set)(ApiParams&, const OrderedJson&) = nullptr;
   const SamplingField* field = nullptr;  // instead of `set`
   const char* schema = nullptr;          // JSON schema, for kOther
-  bool required = false;
+  const char* only = nullptr;            // a JSON list: of what is not supported yet, the values that change nothing
 };
 
 /// In the order of the documentation.

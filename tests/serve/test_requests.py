@@ -138,7 +138,7 @@ def test_template_that_refuses(start, make_model):
 def test_keys(start):
     locked = start("--api-key", "first-key,second-key")
     assert error_of(locked.get("/v1/models"), 401)["code"] == "missing_api_key"
-    for wrong in ("Bearer nope", "Bearer first-key2", "Bearer ", "Basic first-key", "Bearer first-key,second-key"):
+    for wrong in ("Bearer nope", "Bearer first-key2", "Bearer", "Basic first-key", "Bearer first-key,second-key"):
         answer = locked.get("/v1/models", headers={"Authorization": wrong})
         assert error_of(answer, 401)["type"] == "authentication_error" and "first-key" not in answer.text
     for key in ("first-key", "second-key"):

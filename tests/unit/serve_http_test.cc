@@ -25,7 +25,8 @@ TEST(Http, Head) {
   const std::string head = format_head(reply, 12, true);
   EXPECT_TRUE(head.starts_with("HTTP/1.1 404 Not Found\r\nDate: "));
   EXPECT_THAT(head, HasSubstr("\r\nContent-Type: application/json\r\nContent-Length: 12\r\nAllow: GET\r\n\r\n"));
-  EXPECT_THAT(format_head(reply, -1, false), HasSubstr("Transfer-Encoding: chunked\r\nAllow: GET\r\nConnection: close\r\n"));
+  EXPECT_THAT(format_head(reply, -1, false),
+              HasSubstr("Transfer-Encoding: chunked\r\nAllow: GET\r\nConnection: close\r\n"));
   reply.status = 204;
   EXPECT_THAT(format_head(reply, 0, true), Not(HasSubstr("Content-")));
 }
@@ -54,8 +55,12 @@ TEST(JsonText, ReadsBackAsTheSameText) {
 
 TEST(JsonText, WhatIsNoUtf8IsReplaced) {
   std::string out;
-  append_json(out, "a\xff" "b\xe2\x82");
-  EXPECT_EQ(Json::parse(out).get<std::string>(), "a\xef\xbf\xbd" "b\xef\xbf\xbd");
+  append_json(out,
+              "a\xff"
+              "b\xe2\x82");
+  EXPECT_EQ(Json::parse(out).get<std::string>(),
+            "a\xef\xbf\xbd"
+            "b\xef\xbf\xbd");
 }
 
 TEST(JsonText, Logprobs) {

@@ -14,7 +14,8 @@ namespace {
 using testing::HasSubstr;
 
 ApiParams chat(const std::string& more) {
-  return parse_params("{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]" + (more.empty() ? "" : "," + more) + "}", kChat);
+  return parse_params("{\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]" + (more.empty() ? "" : "," + more) + "}",
+                      kChat);
 }
 
 ApiParams completion(const std::string& more) {
@@ -76,7 +77,9 @@ TEST(Params, ValuesArrive) {
 }
 
 TEST(Params, PromptsOfEveryForm) {
-  const auto prompts = [](const std::string& json) { return parse_params("{\"prompt\":" + json + "}", kCompletion).prompts; };
+  const auto prompts = [](const std::string& json) {
+    return parse_params("{\"prompt\":" + json + "}", kCompletion).prompts;
+  };
   EXPECT_EQ(prompts("\"a\"")[0].text, "a");
   EXPECT_EQ(prompts("[1,2]")[0].ids, (std::vector<Token>{1, 2}));
   EXPECT_EQ(prompts("[1,2]").size(), 1u);
@@ -103,7 +106,9 @@ TEST(Params, NamesWhatIsWrong) {
 }
 
 TEST(Params, MessagesBecomeWhatTemplatesKnow) {
-  const auto messages = [](const std::string& json) { return parse_params("{\"messages\":" + json + "}", kChat).messages; };
+  const auto messages = [](const std::string& json) {
+    return parse_params("{\"messages\":" + json + "}", kChat).messages;
+  };
   EXPECT_EQ(messages(R"([{"content":[{"type":"text","text":"a"},{"type":"text","text":"b"}],"role":"developer"}])"),
             R"([{"role":"system","content":"a\nb"}])");
   EXPECT_EQ(messages(R"([{"role":"assistant","content":null,"reasoning_content":"r","tool_calls":[],"audio":null}])"),
@@ -112,8 +117,8 @@ TEST(Params, MessagesBecomeWhatTemplatesKnow) {
 
 TEST(Params, OpenApiKnowsThemAll) {
   const Json document = parse_json(openapi_json("1"), "document");
-  const Json& schema =
-      document["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]["schema"]["properties"];
+  const Json& schema = document["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]
+                               ["schema"]["properties"];
   for (const Param& param : params()) {
     if ((param.dialects & kCompletion) != 0) EXPECT_TRUE(schema.contains(param.name)) << param.name;
   }

@@ -22,6 +22,7 @@ namespace {
 
 constexpr auto kTick = std::chrono::milliseconds(250);
 constexpr int kBacklog = 1024;
+constexpr int64_t kMaxRefused = 64;  // connections that are told at once that they are too many; others are closed
 
 tcp::endpoint resolve(net::io_context& io, const HttpOptions& options) {
   error_code error;
@@ -51,7 +52,6 @@ struct HttpServer::Impl {
 
   void bind();
   net::awaitable<void> accept();
-  void refuse(tcp::socket socket);
   void tick();
   void stop();
   void finish();
@@ -100,25 +100,14 @@ net::awaitable<void> HttpServer::Impl::accept() {
       continue;
     }
     set_socket_options(socket);
-    if (static_cast<int64_t>(shared.sessions.size()) >= shared.options.max_connections) {
-      refuse(std::move(socket));
-      continue;
-    }
+    const int64_t before = static_cast<int64_t>(shared.sessions.size());
+    if (before >= shared.options.max_connections + kMaxRefused) continue;
+    const bool too_many = before >= shared.options.max_connections;
     const auto session = std::make_shared<HttpSession>(shared, transports->make(std::move(socket)));
-    const auto life = [session]() -> net::awaitable<void> { co_await session->run(); };
+    const auto life = [session, too_many]() -> net::awaitable<void> { co_await session->run(too_many); };
     net::co_spawn(shared.io, life, net::detached);
     if (!ticking) tick();
   }
-}
-
-void HttpServer::Impl::refuse(tcp::socket socket) {
-  if (!shared.options.tls_cert.empty()) return;
-  Reply reply;
-  shared.service.refuse(503, "the server has too many connections: try again later", reply);
-  const std::string out = format_head(reply, static_cast<int64_t>(reply.body.size()), false) + reply.body;
-  error_code ignored;
-  socket.non_blocking(true, ignored);
-  socket.write_some(net::buffer(out), ignored);
 }
 
 // Runs while there are connections, so that an idle server sleeps.

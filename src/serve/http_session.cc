@@ -159,11 +159,15 @@ void HttpSession::start_read() {
   });
 }
 
-net::awaitable<void> HttpSession::run() {
+net::awaitable<void> HttpSession::run(bool too_many) {
   const auto self = shared_from_this();
   try {
     enter(Phase::kReading, shared_.options.read_seconds);
     bool open = co_await transport_->open();
+    if (open && too_many) {
+      co_await refuse(503, "the server has too many connections: try again later");
+      open = false;
+    }
     while (open) open = co_await serve_one();
     co_await linger();
   } catch (const std::exception& error) {
@@ -253,6 +257,12 @@ net::awaitable<int> HttpSession::read_request(Parser& parser, std::string& why) 
   }
 }
 
+net::awaitable<void> HttpSession::refuse(int status, const std::string& why) {
+  Exchange exchange;
+  shared_.service.refuse(status, why, exchange.reply);
+  co_await write_reply(exchange, exchange.reply);
+}
+
 net::awaitable<bool> HttpSession::serve_one() {
   Parser parser;
   parser.header_limit(kMaxHeaderBytes);
@@ -266,8 +276,7 @@ net::awaitable<bool> HttpSession::serve_one() {
     why = "the server is shutting down: ask another one";
   }
   if (status != 0) {
-    shared_.service.refuse(status, why, exchange.reply);
-    co_await write_reply(exchange, exchange.reply);
+    co_await refuse(status, why);
     co_return false;
   }
   exchange.keep_alive = parser.get().keep_alive();

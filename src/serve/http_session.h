@@ -11,6 +11,7 @@
 #include <boost/beast/core/flat_buffer.hpp>
 #include <boost/beast/http/parser.hpp>
 #include <boost/beast/http/string_body.hpp>
+#include <limits>
 #include <mutex>
 #include <unordered_set>
 #include <vector>
@@ -67,8 +68,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   HttpSession(const HttpSession&) = delete;
   HttpSession& operator=(const HttpSession&) = delete;
 
-  /// The whole life of the connection.
-  net::awaitable<void> run();
+  /// The whole life of the connection. One that is too many is only told so.
+  net::awaitable<void> run(bool too_many);
   /// Called now and then: ends what takes too long.
   void check_deadline(double now);
   /// Whether nothing would be lost by closing it.
@@ -86,6 +87,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   void start_read();
   bool gone() const { return ended_ || closed_; }
   net::awaitable<bool> serve_one();
+  net::awaitable<void> refuse(int status, const std::string& why);
   net::awaitable<int> read_request(Parser& parser, std::string& why);
   int check_header(const Parser& parser, std::string& why) const;
   net::awaitable<bool> answer(Exchange& exchange);
@@ -101,7 +103,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   net::steady_timer event_;  // never expires; cancelled to wake the coroutine
   bool signalled_ = false;
   Phase phase_ = Phase::kReading;
-  double deadline_ = 0;
+  double deadline_ = std::numeric_limits<double>::infinity();
   bool timed_out_ = false;
   bool reading_ = false;  // a read is under way
   bool ended_ = false;    // the client sends no more

@@ -9,15 +9,3 @@ function(baize_embed target file namespace symbol)
     target_sources(${target} PRIVATE ${made})
   endif()
 endfunction()
-
-# baize_embed_file(TARGET FILE SYMBOL): puts the bytes of FILE into TARGET as `extern const char SYMBOL[], SYMBOL_end[]`. For
-# large files, which no compiler should have to read as a literal.
-function(baize_embed_file target file symbol)
-  if(TARGET ${target})
-    set(made ${CMAKE_BINARY_DIR}/embedded/${symbol}.cc)
-    file(CONFIGURE OUTPUT ${made} @ONLY CONTENT
-      "// Holds @file@.\nasm(\".pushsection .rodata\\n.global @symbol@, @symbol@_end\\n@symbol@: .incbin \\\"@file@\\\"\\n@symbol@_end: .byte 0\\n.popsection\");\n")
-    set_source_files_properties(${made} PROPERTIES OBJECT_DEPENDS ${file})
-    target_sources(${target} PRIVATE ${made})
-  endif()
-endfunction()

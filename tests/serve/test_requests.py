@@ -171,8 +171,9 @@ def test_openapi_and_pages(server):
     page = server.get("/docs")
     assert "text/html" in page.headers["content-type"] and "typical_p" in page.text
     chat_page = server.get("/")
-    policy = chat_page.headers["content-security-policy"]
-    assert "<html" in chat_page.text and "default-src 'none'" in policy and "script-src 'unsafe" not in policy
+    assert "<html" in chat_page.text and "frame-ancestors 'none'" in chat_page.headers["content-security-policy"]
+    plain = server.get("/", headers={"Accept-Encoding": "identity"})
+    assert plain.text == chat_page.text and "content-encoding" not in plain.headers
 
 
 def test_health_and_version(baize, server):

@@ -14,7 +14,7 @@ CLANG = -DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19
 RUN_TESTS = python3 tools/run_tests.py
 BAIZE = build/baize
 
-.PHONY: run build test unit asan tsan fuzz qemu tidy mutate check-all install dist format bench cuda clean help \
+.PHONY: run serve build test unit asan tsan fuzz qemu tidy mutate check-all install dist format bench cuda clean help \
         setup setup-test build-all build-asan build-tsan build-aarch64
 .DEFAULT_GOAL := help
 
@@ -23,8 +23,13 @@ run: build  ## build what is missing, fetch the default model, answer one prompt
 	@$(BAIZE) run $(MODEL) "$(PROMPT)"
 	@echo
 	@echo "Chat:              $(BAIZE) run $(MODEL)"
+	@echo "Server, chat page: make serve   ($(BAIZE) serve $(MODEL), then http://127.0.0.1:8000)"
 	@echo "Other models:      $(BAIZE) run FILE.gguf | FOLDER | NAME   ($(BAIZE) pull --help says where NAME may come from)"
 	@echo "Everything else:   $(BAIZE) --help"
+
+serve: build  ## serve the default model and the chat page on http://127.0.0.1:8000
+	@$(BAIZE) pull $(MODEL)
+	@$(BAIZE) serve $(MODEL)
 
 build: setup build/build.ninja  ## the program, build/baize
 	@$(NINJA) -C build $(if $(VERBOSE),,--quiet) baize

@@ -14,7 +14,13 @@ target_link_libraries(baize_libs PUBLIC Threads::Threads)
 if(NOT BAIZE_KERNELS_ONLY)
   find_package(CLI11 REQUIRED)
   find_package(CURL REQUIRED)
-  find_package(OpenSSL REQUIRED COMPONENTS Crypto)
+  find_package(OpenSSL REQUIRED COMPONENTS Crypto SSL)
+  find_path(BAIZE_BOOST_INCLUDE boost/beast/http.hpp REQUIRED)
+  add_library(baize_http INTERFACE)  # Boost.Asio and Beast, headers only
+  target_include_directories(baize_http SYSTEM INTERFACE ${BAIZE_BOOST_INCLUDE})
+  target_compile_definitions(baize_http INTERFACE BOOST_ERROR_CODE_HEADER_ONLY
+    BOOST_ASIO_HAS_CO_AWAIT=1 BOOST_ASIO_HAS_STD_COROUTINE=1)  # which Boost 1.74 does not see in Clang
+  target_link_libraries(baize_http INTERFACE OpenSSL::SSL OpenSSL::Crypto Threads::Threads)
   find_path(BAIZE_EDIT_INCLUDE histedit.h REQUIRED)
   find_library(BAIZE_EDIT_LIBRARY edit REQUIRED)
   add_library(baize_edit INTERFACE)  # line editing of the terminal chat

@@ -35,7 +35,7 @@ need_headers() {
   if lines=$(printf '%s' "$program" | c++ -std=c++20 -E -P -x c++ - 2>/dev/null); then
     while read -r _ package; do [[ -z ${package:-} ]] || missing+=("$package"); done <<<"$lines"
   else
-    missing+=(g++ nlohmann-json3-dev libspdlog-dev libcli11-dev libcurl4-openssl-dev libssl-dev libedit-dev libgmock-dev)
+    missing+=(g++ nlohmann-json3-dev libspdlog-dev libcli11-dev libcurl4-openssl-dev libssl-dev libedit-dev libboost-dev libgmock-dev)
   fi
 }
 
@@ -125,7 +125,8 @@ build_part() {
   need_command make make
   need_command python3 python3
   need_headers nlohmann/json.hpp nlohmann-json3-dev spdlog/spdlog.h libspdlog-dev fmt/format.h libfmt-dev \
-    CLI/CLI.hpp libcli11-dev curl/curl.h libcurl4-openssl-dev openssl/evp.h libssl-dev histedit.h libedit-dev
+    CLI/CLI.hpp libcli11-dev curl/curl.h libcurl4-openssl-dev openssl/evp.h libssl-dev histedit.h libedit-dev \
+    boost/beast/http.hpp libboost-dev
   [[ -e /etc/ssl/certs/ca-certificates.crt ]] || missing+=(ca-certificates)
   python3 -c 'import sys; from importlib.util import find_spec; sys.exit(find_spec("pip") is None)' 2>/dev/null ||
     missing+=(python3-pip)

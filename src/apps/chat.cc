@@ -2,11 +2,11 @@
 
 #include <algorithm>
 
-#include "apps/checkpoint_defaults.h"
 #include "apps/interrupt.h"
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/json.h"
+#include "base/random.h"
 #include "text/detokenizer.h"
 #include "text/stop_strings.h"
 #include "text/utf8.h"
@@ -14,8 +14,6 @@
 namespace baize::apps {
 
 namespace {
-
-using OrderedJson = nlohmann::ordered_json;
 
 void check_utf8(std::string_view text, const char* what) {
   if (const auto at = find_invalid_utf8(text)) {

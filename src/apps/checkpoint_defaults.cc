@@ -1,7 +1,6 @@
 #include "apps/checkpoint_defaults.h"
 
 #include <algorithm>
-#include <random>
 
 #include "base/error.h"
 #include "base/json.h"
@@ -106,11 +105,6 @@ CheckpointDefaults checkpoint_defaults(const Checkpoint& checkpoint) {
   add_ids(generation, "eos_token_id", defaults.stop_ids);
   if (defaults.stop_ids.empty()) add_ids(config, "eos_token_id", defaults.stop_ids);
   return defaults;
-}
-
-uint64_t random_seed() {
-  std::random_device device;
-  return (static_cast<uint64_t>(device()) << 20) ^ device();  // below 2^53, so that it can be given back as an option
 }
 
 }  // namespace baize::apps

@@ -18,7 +18,4 @@ struct CheckpointDefaults {
 /// request may have are left out. Throws Error(kCorrupt) for values of the wrong type.
 CheckpointDefaults checkpoint_defaults(const Checkpoint& checkpoint);
 
-/// For answers that nobody gave a seed.
-uint64_t random_seed();
-
 }  // namespace baize::apps

@@ -8,6 +8,7 @@
 #include "apps/commands.h"
 #include "apps/load.h"
 #include "apps/options.h"
+#include "base/random.h"
 
 namespace baize::apps {
 

@@ -7,6 +7,7 @@
 namespace baize::apps {
 
 void add_run_command(CLI::App& program);
+void add_serve_command(CLI::App& program);
 void add_inspect_command(CLI::App& program);
 void add_bench_command(CLI::App& program);
 void add_generate_command(CLI::App& program);

@@ -3,6 +3,8 @@
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
 #include <cstdio>
+#include <cstdlib>
+#include <filesystem>
 #include <memory>
 #include <new>
 
@@ -56,6 +58,15 @@ void check_command(const CLI::App& program, int argc, char** argv) {
        fmt::join(closest_names(argv[1], known), ", "));
 }
 
+// CLI11 looks into the file before it looks into the environment.
+std::string config_of_environment() {
+  const char* file = std::getenv("BAIZE_CONFIG");
+  if (file == nullptr || *file == '\0') return {};
+  if (!std::filesystem::is_regular_file(file))
+    fail(ErrorKind::kNotFound, "BAIZE_CONFIG names {}, which is no file", file);
+  return file;
+}
+
 int run_program(int argc, char** argv) {
   CLI::App program("Baize runs large language models on this machine.", "baize");
   program.set_version_flag("--version", "baize " + std::string(apps::kVersion));
@@ -67,7 +78,11 @@ int run_program(int argc, char** argv) {
           "--log", [](const std::string& level) { init_logging(level); },
           "messages on standard error: debug, info, warn (default), error or off")
       ->envname("BAIZE_LOG");
+  program.set_config("--config", config_of_environment(),
+                     "settings file: NAME = VALUE, options of a command under [COMMAND]; also BAIZE_CONFIG");
+  program.allow_config_extras(CLI::config_extras_mode::error);
   apps::add_run_command(program);
+  apps::add_serve_command(program);
   apps::add_pull_command(program);
   apps::add_list_command(program);
   apps::add_rm_command(program);

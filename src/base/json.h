@@ -8,9 +8,11 @@
 namespace baize {
 
 using Json = nlohmann::json;
+using OrderedJson = nlohmann::ordered_json;  // keeps the order of members
 
 /// Parses `text` (UTF-8). `where` names the source for the message. Nesting deeper than 200 is refused.
 /// Throws Error(kCorrupt) with the byte position.
 Json parse_json(std::string_view text, std::string_view where);
+OrderedJson parse_ordered_json(std::string_view text, std::string_view where);
 
 }  // namespace baize

@@ -28,6 +28,7 @@ def make_tokenizer(vocab_size):
 
 def make_chat_model(folder, golden, template=TEMPLATE, **config_changes):
     """Fills `folder` with the golden case's weights, a tokenizer and the chat template."""
+    folder.mkdir(exist_ok=True)
     config = json.loads((golden / "config.json").read_text()) | config_changes
     (folder / "config.json").write_text(json.dumps(config))
     shutil.copy(golden / "model.safetensors", folder)

@@ -84,7 +84,7 @@ ModelSpec llama_like(const Meta& meta) {
          attention.heads);
   }
   attention.scale = 1 / std::sqrt(static_cast<float>(attention.head_dim));
-  attention.rope = meta.rope(attention.head_dim);
+  if (meta.has("max_position_embeddings")) attention.rope = meta.rope(attention.head_dim);
   const DenseFfn ffn{.ff = meta.integer("intermediate_size"), .activation = meta.activation("silu")};
 
   ModelSpec spec;
@@ -96,6 +96,34 @@ ModelSpec llama_like(const Meta& meta) {
   spec.layers.assign(static_cast<size_t>(meta.layers()),
                      LayerSpec{{Sublayer{norm, attention, {}}, Sublayer{norm, ffn, {}}}});
   return spec;
+}
+
+ModelSpec layer_norm_like(const Meta& meta, std::string_view activation) {
+  ModelSpec spec = llama_like(meta.with_defaults({{"rms_norm_eps", 1e-5}}));
+  for_each_norm(spec, [](NormSpec& norm) { norm.center = true; });
+  for (LayerSpec& layer : spec.layers) {
+    ffn(layer).gated = false;
+    ffn(layer).activation = meta.activation(activation);
+  }
+  return spec;
+}
+
+void norm_after(LayerSpec& layer) {
+  for (Sublayer& sub : layer.sub) {
+    sub.after = sub.pre;
+    sub.pre = {};
+  }
+}
+
+void norm_post(LayerSpec& layer) {
+  for (Sublayer& sub : layer.sub) {
+    sub.post = sub.pre;
+    sub.pre = {};
+  }
+}
+
+void sandwich(LayerSpec& layer) {
+  for (Sublayer& sub : layer.sub) sub.post = sub.pre;
 }
 
 namespace {
@@ -112,12 +140,16 @@ T& block_of(LayerSpec& layer) {
 
 AttnSpec& attn(LayerSpec& layer) { return block_of<AttnSpec>(layer); }
 DenseFfn& ffn(LayerSpec& layer) { return block_of<DenseFfn>(layer); }
+MoeFfn& moe(LayerSpec& layer) { return block_of<MoeFfn>(layer); }
+MlaSpec& mla(LayerSpec& layer) { return block_of<MlaSpec>(layer); }
+bool has_attention(const LayerSpec& layer) { return std::holds_alternative<AttnSpec>(layer.sub.front().block); }
 
 void for_each_norm(ModelSpec& spec, const std::function<void(NormSpec&)>& change) {
   for (LayerSpec& layer : spec.layers) {
     for (Sublayer& sub : layer.sub) {
       change(sub.pre);
       change(sub.post);
+      change(sub.after);
       if (AttnSpec* a = std::get_if<AttnSpec>(&sub.block)) {
         change(a->q_norm);
         change(a->k_norm);

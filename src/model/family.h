@@ -43,9 +43,20 @@ struct FamilyRegistration {
 /// Pre-norm decoder of rotary attention and gated FFN, as Llama defined it.
 ModelSpec llama_like(const Meta& meta);
 
-/// The attention or dense FFN of a layer. The layer must have one.
+/// The same with layer norms and an FFN without a gate, as GPT-2 and its kin have.
+ModelSpec layer_norm_like(const Meta& meta, std::string_view activation);
+
+/// Where a layer's norms stand: after the sum; after the block; before and after the block.
+void norm_after(LayerSpec& layer);
+void norm_post(LayerSpec& layer);
+void sandwich(LayerSpec& layer);
+
+/// The attention, dense FFN, ... of a layer. The layer must have one.
 AttnSpec& attn(LayerSpec& layer);
 DenseFfn& ffn(LayerSpec& layer);
+MoeFfn& moe(LayerSpec& layer);
+MlaSpec& mla(LayerSpec& layer);
+bool has_attention(const LayerSpec& layer);  // in its first sublayer
 
 /// Changes every norm of the spec, q/k norms and absent ones included.
 void for_each_norm(ModelSpec& spec, const std::function<void(NormSpec&)>& change);

@@ -92,8 +92,8 @@ Linear Binder::linear_of(const SourceTensor& tensor, const std::string& name, co
     linear.bias = store_.small(scaled);
   }
   const std::string full = place.expert < 0 ? name : fmt::format("{}.{}", name, place.expert);
-  model_->weights.push_back({layer_name(full, place.layer), tensor.name, linear.shape, pack, linear.by_m,
-                             store_.resident_bytes() - before});
+  model_->weights.push_back(
+      {layer_name(full, place.layer), tensor.name, linear.shape, pack, linear.by_m, store_.resident_bytes() - before});
   return linear;
 }
 
@@ -216,8 +216,8 @@ void Binder::bind_embed_and_head() {
     if (stored.shape.rank() != 2 || stored.shape[0] < dims.context + spec.position_offset) {
       checked(stored, {dims.context + spec.position_offset, dims.hidden});
     }
-    positions = store_.small(floats(checked(stored, {stored.shape[0], dims.hidden})))
-                    .reshaped({stored.shape[0], dims.hidden});
+    positions =
+        store_.small(floats(checked(stored, {stored.shape[0], dims.hidden}))).reshaped({stored.shape[0], dims.hidden});
   } else if (spec.positions == EmbedSpec::Positions::kSinusoidal && !mutated("embed.positions")) {
     const int64_t count = dims.context + spec.position_offset;
     positions = store_.small(sinusoids(count, dims.hidden)).reshaped({count, dims.hidden});

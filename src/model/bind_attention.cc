@@ -14,8 +14,8 @@ namespace {
 std::vector<int64_t> qkv_rows(const QkvLayout& layout, std::array<int64_t, 3> widths) {
   std::vector<int64_t> rows;
   if (layout.groups <= 1 && layout.order == QkvLayout::Order::kQkv) return rows;
-  const std::array<size_t, 3> order = layout.order == QkvLayout::Order::kQkv ? std::array<size_t, 3>{0, 1, 2}
-                                                                             : std::array<size_t, 3>{0, 2, 1};
+  const std::array<size_t, 3> order =
+      layout.order == QkvLayout::Order::kQkv ? std::array<size_t, 3>{0, 1, 2} : std::array<size_t, 3>{0, 2, 1};
   int64_t group = 0;
   for (const int64_t width : widths) group += width / layout.groups;
   for (size_t part = 0; part < 3; ++part) {

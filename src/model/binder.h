@@ -25,18 +25,18 @@ class Binder {
   struct Place {
     int64_t layer = -1;
     float alpha = 1;
-    bool transposed = false;           // stored [k, n]
-    std::span<const int64_t> rows{};   // of the stored matrix, in this order; empty: all
-    int64_t stored_n = 0;              // rows stored; 0: as many as wanted
+    bool transposed = false;          // stored [k, n]
+    std::span<const int64_t> rows{};  // of the stored matrix, in this order; empty: all
+    int64_t stored_n = 0;             // rows stored; 0: as many as wanted
     int64_t expert = -1;
-    std::string bias{};                // canonical name of the bias; empty: the matrix's
+    std::string bias{};  // canonical name of the bias; empty: the matrix's
   };
   struct Fused {
     std::span<const std::string> own;  // names of the parts
     std::string name;                  // of the one matrix of all
     std::span<const int64_t> widths;
-    std::span<const float> alphas{};   // of the parts
-    std::span<const int64_t> rows{};   // order of the fused matrix's rows
+    std::span<const float> alphas{};  // of the parts
+    std::span<const int64_t> rows{};  // order of the fused matrix's rows
   };
 
   void bind_embed_and_head();

@@ -207,14 +207,19 @@ Activation Meta::activation(std::string_view otherwise) const {
     std::string_view name;
     Activation activation;
   };
-  static constexpr Row kRows[] = {
-      {"silu", Activation::kSilu},          {"swish", Activation::kSilu},
-      {"gelu", Activation::kGelu},          {"gelu_pytorch_tanh", Activation::kGeluTanh},
-      {"gelu_new", Activation::kGeluTanh},  {"gelu_fast", Activation::kGeluTanh},
-      {"relu", Activation::kRelu},          {"relu2", Activation::kRelu2},
-      {"quick_gelu", Activation::kGeluQuick}, {"sigmoid", Activation::kSigmoid},
-      {"tanh", Activation::kTanh},          {"xielu", Activation::kXielu},
-      {"linear", Activation::kIdentity}};
+  static constexpr Row kRows[] = {{"silu", Activation::kSilu},
+                                  {"swish", Activation::kSilu},
+                                  {"gelu", Activation::kGelu},
+                                  {"gelu_pytorch_tanh", Activation::kGeluTanh},
+                                  {"gelu_new", Activation::kGeluTanh},
+                                  {"gelu_fast", Activation::kGeluTanh},
+                                  {"relu", Activation::kRelu},
+                                  {"relu2", Activation::kRelu2},
+                                  {"quick_gelu", Activation::kGeluQuick},
+                                  {"sigmoid", Activation::kSigmoid},
+                                  {"tanh", Activation::kTanh},
+                                  {"xielu", Activation::kXielu},
+                                  {"linear", Activation::kIdentity}};
   const std::string name = text("hidden_activation", text("hidden_act", std::string(otherwise)));
   for (const Row& row : kRows) {
     if (row.name == name) return row.activation;

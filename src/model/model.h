@@ -28,12 +28,12 @@ struct AttnBlock {
   QkvArgs qkv_args;
   AttnArgs args;
   Linear o;
-  size_t state = 0;     // index into StepInput::kv
-  int64_t v_dim = 0;    // of a value
-  Norm q_all, k_all;    // over all heads at once, before qkv_args
+  size_t state = 0;   // index into StepInput::kv
+  int64_t v_dim = 0;  // of a value
+  Norm q_all, k_all;  // over all heads at once, before qkv_args
   Norm out_norm;
-  float clip = 0;       // > 0: of q, k and v
-  int64_t gate_n = 0;   // columns of the gate; 0: none
+  float clip = 0;      // > 0: of q, k and v
+  int64_t gate_n = 0;  // columns of the gate; 0: none
   Activation gate = Activation::kSigmoid;
   bool values_are_keys = false;
 };

@@ -111,14 +111,13 @@ constexpr TensorRow kTensors[] = {
       "L.temporal_block.o_proj", "L.mixer.o_proj"},
      {"L.attn_output"}},
     {"attn.gate", {"L.self_attn.gate_proj", "L.self_attn.g_proj", "L.self_attn.linear_gate"}, {"L.attn_gate"}},
-    {"attn.sinks", {"L.self_attn.sinks", "L.self_attn.attention_sink_bias", "L.self_attn.learnable_sink_param"},
+    {"attn.sinks",
+     {"L.self_attn.sinks", "L.self_attn.attention_sink_bias", "L.self_attn.learnable_sink_param"},
      {"L.attn_sinks"}},
     {"attn.q_norm",
      {"L.self_attn.q_norm", "L.self_attn.q_layernorm", "L.self_attn.query_layernorm"},
      {"L.attn_q_norm"}},
-    {"attn.k_norm",
-     {"L.self_attn.k_norm", "L.self_attn.k_layernorm", "L.self_attn.key_layernorm"},
-     {"L.attn_k_norm"}},
+    {"attn.k_norm", {"L.self_attn.k_norm", "L.self_attn.k_layernorm", "L.self_attn.key_layernorm"}, {"L.attn_k_norm"}},
     {"attn.q_norm.head", {"L.self_attn.q_layernorm.norms.E"}, {}},
     {"attn.k_norm.head", {"L.self_attn.k_layernorm.norms.E"}, {}},
     {"attn.v_norm", {}, {}},
@@ -145,23 +144,21 @@ constexpr TensorRow kTensors[] = {
       "L.block_sparse_moe.gate_proj", "L.mlp.linear_gate"},
      {"L.ffn_gate"}},
     {"ffn.up",
-     {"L.mlp.up_proj", "L.feed_forward.up_proj", "L.feed_forward.w3", "L.mlp.fc1", "L.fc1", "L.mlp.fc_in",
-      "L.mlp.c_fc", "L.mlp.dense_h_to_4h", "L.ffn.up_proj", "L.mlp_block.up_proj", "L.block_sparse_moe.up_proj"},
+     {"L.mlp.up_proj", "L.feed_forward.up_proj", "L.feed_forward.w3", "L.mlp.fc1", "L.fc1", "L.mlp.fc_in", "L.mlp.c_fc",
+      "L.mlp.dense_h_to_4h", "L.ffn.up_proj", "L.mlp_block.up_proj", "L.block_sparse_moe.up_proj"},
      {"L.ffn_up"}},
     {"ffn.gate_up", {"L.mlp.gate_up_proj", "L.mlp.Wi"}, {"L.ffn_up"}},
     {"ffn.down",
      {"L.mlp.down_proj", "L.feed_forward.down_proj", "L.feed_forward.w2", "L.mlp.fc2", "L.fc2", "L.mlp.fc_out",
-      "L.mlp.c_proj", "L.mlp.dense_4h_to_h", "L.ffn.down_proj", "L.mlp_block.down_proj",
-      "L.block_sparse_moe.down_proj", "L.mlp.Wo"},
+      "L.mlp.c_proj", "L.mlp.dense_4h_to_h", "L.ffn.down_proj", "L.mlp_block.down_proj", "L.block_sparse_moe.down_proj",
+      "L.mlp.Wo"},
      {"L.ffn_down"}},
     {"ffn.inner_norm", {"L.mlp.ffn_sub_norm"}, {"L.ffn_sub_norm"}},
     {"ffn.alpha_p", {"L.mlp.act_fn.alpha_p"}, {}},
     {"ffn.alpha_n", {"L.mlp.act_fn.alpha_n"}, {}},
     {"ffn.beta", {"L.mlp.act_fn.beta"}, {}},
     {"ffn.eps", {"L.mlp.act_fn.eps"}, {}},
-    {"ffn.post_norm",
-     {"L.post_mlp_layernorm", "L.post_norm2", "L.post_feedforward_layernorm"},
-     {"L.post_ffw_norm"}},
+    {"ffn.post_norm", {"L.post_mlp_layernorm", "L.post_norm2", "L.post_feedforward_layernorm"}, {"L.post_ffw_norm"}},
     {"ffn.after", {"L.final_layer_norm", "L.ln_2"}, {}},
     {"ffn.residual", {"L.post_attention_residual"}, {}},
     {"layer.scale", {"L.layer_scalar"}, {"L.layer_output_scale"}},
@@ -244,8 +241,8 @@ constexpr Root kRoots[] = {
 
 // Tensors that bind does not ask for: rope frequencies (Meta reads them), masks, and the towers of multi-modal
 // checkpoints.
-constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq", "rope_freqs.weight", "rope_factors_",
-                                              "vision_tower.", "multi_modal_projector.", "masked_bias"};
+constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq", "rope_freqs.weight",      "rope_factors_",
+                                              "vision_tower.",       "multi_modal_projector.", "masked_bias"};
 
 const TensorRow& row_of(std::string_view stem) {
   for (const TensorRow& row : kTensors) {

@@ -43,7 +43,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Dims, hidden, vocab, context)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NormSpec, present, eps, plus_one, center, weightless)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RopeSpec, kind, rot_dim, theta, interleaved, factor, original_length, beta_fast,
                                    beta_slow, truncate, low_freq_factor, high_freq_factor, attention_factor, factors,
-                                   turning)
+                                   denominator, backwards, turning)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(QkvLayout, groups, order)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, scale, softcap, window, q_norm, k_norm,
                                    v_norm, out_norm, norm_axis, norm_last, v_dim, chunked, clip, alibi, alibi_scale,
@@ -74,18 +74,14 @@ constexpr const char* kBlockName<MoeFfn> = "experts";
 
 template <typename... T>
 static void read_block(const Json& json, std::variant<T...>& block) {
-  const bool known = ((json.contains(kBlockName<T>) && (block = json.at(kBlockName<T>).template get<T>(), true)) || ...);
+  const bool known =
+      ((json.contains(kBlockName<T>) && (block = json.at(kBlockName<T>).template get<T>(), true)) || ...);
   if (!known) fail(ErrorKind::kCorrupt, "model spec: a sublayer without a block");
 }
 
 static void to_json(Json& json, const Sublayer& sub) {
-  json = {{"pre", sub.pre},
-          {"post", sub.post},
-          {"parallel", sub.parallel},
-          {"from_normed", sub.from_normed},
-          {"alpha", sub.alpha},
-          {"scale", sub.scale},
-          {"after", sub.after}};
+  json = {{"pre", sub.pre},     {"post", sub.post},   {"parallel", sub.parallel}, {"from_normed", sub.from_normed},
+          {"alpha", sub.alpha}, {"scale", sub.scale}, {"after", sub.after}};
   std::visit([&](const auto& block) { json[kBlockName<std::decay_t<decltype(block)>>] = block; }, sub.block);
 }
 

@@ -45,6 +45,8 @@ struct RopeSpec {
   float high_freq_factor = 4;   // llama3
   float attention_factor = 1;   // multiplies cosines and sines
   std::vector<float> factors;   // kFactors: divides each frequency  [rot_dim / 2]
+  int64_t denominator = 0;      // of the frequencies' exponents; 0: rot_dim
+  bool backwards = false;       // turns the other way
   int64_t turning = 0;          // only so many pairs turn, the others stand still; 0: all
   friend bool operator==(const RopeSpec&, const RopeSpec&) = default;
 };
@@ -66,12 +68,12 @@ struct AttnSpec {
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   RopeSpec rope;
-  float scale = 0;          // of q . k
-  float softcap = 0;        // 0: none
-  int64_t window = 0;       // 0: all
+  float scale = 0;              // of q . k
+  float softcap = 0;            // 0: none
+  int64_t window = 0;           // 0: all
   NormSpec q_norm{}, k_norm{};  // `present` says may be: the checkpoint's tensors decide
-  NormSpec v_norm{};          // per head
-  NormSpec out_norm{};        // of what is attended, before the output matrix
+  NormSpec v_norm{};            // per head
+  NormSpec out_norm{};          // of what is attended, before the output matrix
   Axis norm_axis = Axis::kHead;
   bool norm_last = false;  // after the rotation
   int64_t v_dim = 0;       // of a value; 0: head_dim
@@ -110,7 +112,7 @@ struct DenseFfn {
   Activation activation = Activation::kSilu;
   bool gated = true;
   float limit = 0, up_shift = 0, sparsity = 0;  // see ActArgs
-  NormSpec inner_norm{};                          // before the last matrix
+  NormSpec inner_norm{};                        // before the last matrix
   float gate_scale = 1, down_scale = 1;
   bool pairs = false;   // rows of a fused gate|up matrix alternate
   bool turned = false;  // a fused up|gate matrix holds up first
@@ -165,8 +167,8 @@ struct LayerSpec {
 
 struct EmbedSpec {
   enum class Positions : uint8_t { kNone, kLearned, kSinusoidal };
-  float alpha = 1;     // multiplies the embedding
-  int64_t width = 0;   // of the table, projected to the hidden size; 0: the hidden size
+  float alpha = 1;    // multiplies the embedding
+  int64_t width = 0;  // of the table, projected to the hidden size; 0: the hidden size
   Positions positions = Positions::kNone;
   int64_t position_offset = 0;  // table row of the first token
   NormSpec norm{};
@@ -177,7 +179,7 @@ struct HeadSpec {
   bool tied = false;  // the embedding table is the head, whatever else the checkpoint holds
   float softcap = 0;
   float alpha = 1;  // multiplies the logits
-  NormSpec norm{};    // with a dense layer and an activation before the head
+  NormSpec norm{};  // with a dense layer and an activation before the head
   Activation activation = Activation::kGelu;
   friend bool operator==(const HeadSpec&, const HeadSpec&) = default;
 };

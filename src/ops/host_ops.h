@@ -1,6 +1,6 @@
-// HostOps: the rarer ops in plain C++ for backends whose tensors lie in host memory: the reference's definition of them,
-// and the CPU's, which threads them through `over`. Activations are f32. Common ops are left to the backends. Used by
-// one thread at a time.
+// HostOps: the rarer ops in plain C++ for backends whose tensors lie in host memory: the reference's definition of
+// them, and the CPU's, which threads them through `over`. Activations are f32. Common ops are left to the backends.
+// Used by one thread at a time.
 #pragma once
 
 #include <functional>

@@ -122,7 +122,7 @@ void Ops::attention(const AttnArgs& args, const Tensor& q, const KvView& kv, con
 void Ops::activate(const ActArgs& args, const Tensor& x, const Tensor& out) {
   const bool gated = x.shape[1] != out.shape[1];
   BAIZE_DCHECK(x.shape[1] == (gated ? 2 : 1) * out.shape[1]);
-  gated && args.plain() ? do_gated_activation(x, args.kind, out) : do_activate(args, x, out);
+  gated&& args.plain() ? do_gated_activation(x, args.kind, out) : do_activate(args, x, out);
 }
 
 void Ops::gate(const Tensor& x, const Tensor& gate, Activation activation) {

@@ -80,12 +80,13 @@ struct QkvArgs {
 
 struct AttnArgs {
   AttnShape shape;
-  float scale = 1;     // of q . k
-  float softcap = 0;   // > 0: softcap * tanh(score / softcap), before the mask
-  int64_t window = 0;  // > 0: position p sees only (p - window, p]
+  float scale = 1;       // of q . k
+  float softcap = 0;     // > 0: softcap * tanh(score / softcap), before the mask
+  int64_t window = 0;    // > 0: position p sees only (p - window, p]
   bool chunked = false;  // position p sees only what lies in its own stretch of `window` positions instead
-  Tensor sinks;   // f32 [heads]: a score that takes part in the softmax and has no value (Xiao et al. 2023); absent: none
-  Tensor slopes;  // f32 [heads]: score -= slope * distance (ALiBi, Press et al. 2021); absent: none
+  Tensor
+      sinks;  // f32 [heads]: a score that takes part in the softmax and has no value (Xiao et al. 2023); absent: none
+  Tensor slopes;    // f32 [heads]: score -= slope * distance (ALiBi, Press et al. 2021); absent: none
   Tensor selected;  // i32 [rows, count]: the only positions a row sees, -1 for none; absent: all
   Tensor bias;      // f32 [rows, kv_heads, keys]: added to the scores, -inf hides; absent: none
   bool plain() const {
@@ -116,9 +117,9 @@ enum class Activation : uint8_t {
 /// An activation with its parameters. Gated: out = act(gate) * (up + up_shift).
 struct ActArgs {
   Activation kind = Activation::kSilu;
-  float limit = 0;       // > 0: gate <= limit, -limit <= up <= limit beforehand
+  float limit = 0;  // > 0: gate <= limit, -limit <= up <= limit beforehand
   float up_shift = 0;
-  float sparsity = 0;    // > 0: gate becomes max(0, gate - mean - sparsity * deviation) of its row beforehand (Gemma 3n)
+  float sparsity = 0;  // > 0: gate becomes max(0, gate - mean - sparsity * deviation) of its row beforehand (Gemma 3n)
   float alpha_p = 0, alpha_n = 0, beta = 0, eps = 0;  // kXielu
   bool plain() const { return kind <= Activation::kRelu && limit == 0 && up_shift == 0 && sparsity == 0; }
 };
@@ -128,16 +129,16 @@ struct RouteArgs {
   enum class Score : uint8_t { kSoftmax, kSigmoid, kSqrtSoftplus, kLogit };
   Score score = Score::kSoftmax;
   int64_t top_k = 1;
-  int64_t groups = 1;      // of experts; only those of the best `top_groups` can be chosen
-  int64_t top_groups = 1;  // 0 or groups: all
-  bool group_by_two = true;  // a group's rank is the sum of its two highest scores; false: its highest
-  bool renormalise = false;  // weights of the chosen sum to 1
-  float norm_min = 1e-20f;   // least sum to divide by, added (renormalise)
+  int64_t groups = 1;         // of experts; only those of the best `top_groups` can be chosen
+  int64_t top_groups = 1;     // 0 or groups: all
+  bool group_by_two = true;   // a group's rank is the sum of its two highest scores; false: its highest
+  bool renormalise = false;   // weights of the chosen sum to 1
+  float norm_min = 1e-20f;    // least sum to divide by, added (renormalise)
   bool softmax_last = false;  // weights = softmax of the chosen logits
-  float scale = 1;           // multiplies the weights
-  float sparse_mixer = 0;    // > 0: two experts by SparseMixer (Liu et al. 2023) with this jitter; top_k is 2
-  Tensor bias;               // f32 [experts]: added to the scores for the choice only; absent: none
-  Tensor by_token;           // i32 [vocab, top_k]: the experts of each token id (hash routing); absent: none
+  float scale = 1;            // multiplies the weights
+  float sparse_mixer = 0;     // > 0: two experts by SparseMixer (Liu et al. 2023) with this jitter; top_k is 2
+  Tensor bias;                // f32 [experts]: added to the scores for the choice only; absent: none
+  Tensor by_token;            // i32 [vocab, top_k]: the experts of each token id (hash routing); absent: none
 };
 
 /// Expert feed-forwards of equal shapes; each reads its rows of x.
@@ -216,13 +217,15 @@ class Ops {
   void activate(const ActArgs& args, const Tensor& x, const Tensor& out);
   /// x *= act(gate); each value of gate serves a stretch of equal columns.  x [m, n], gate [m, n / stretch]
   void gate(const Tensor& x, const Tensor& gate, Activation activation);
-  /// out = alpha * vector * x; x may be out.                                x, out [m, n]; vector f32 [n], [1] or absent
+  /// out = alpha * vector * x; x may be out.                                x, out [m, n]; vector f32 [n], [1] or
+  /// absent
   void scale(const Tensor& x, const Tensor& vector, float alpha, const Tensor& out);
   /// x[r] += vector.                                                        x [m, n], vector f32 [n]
   void add_vector(const Tensor& x, const Tensor& vector);
   /// x = min(max(x, -limit), limit).                                        x [m, n]
   void clamp(const Tensor& x, float limit);
-  /// residual[r] += table[position of r + offset].                          table f32 [positions, n], residual [rows, n]
+  /// residual[r] += table[position of r + offset].                          table f32 [positions, n], residual [rows,
+  /// n]
   void add_positions(const Tensor& table, int64_t offset, const Tensor& residual);
   /// Norms and rotates queries and keys, stores keys and values of every row at its position.
   ///                                             qkv [rows, (heads + 2 * kv_heads) * head_dim], q [rows, heads,

@@ -19,7 +19,8 @@ namespace {
 // Every case of the archive.
 std::vector<std::string> all_cases() {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(BAIZE_GOLDENS_DIR)) names.push_back(entry.path().filename());
+  for (const auto& entry : std::filesystem::directory_iterator(BAIZE_GOLDENS_DIR))
+    names.push_back(entry.path().filename());
   std::sort(names.begin(), names.end());
   return names;
 }
@@ -173,8 +174,8 @@ std::string case_name(const testing::TestParamInfo<std::tuple<Mode, std::string>
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GoldenTest, testing::Combine(testing::ValuesIn(kModes), testing::ValuesIn(all_cases())),
-                         case_name);
+INSTANTIATE_TEST_SUITE_P(Families, GoldenTest,
+                         testing::Combine(testing::ValuesIn(kModes), testing::ValuesIn(all_cases())), case_name);
 
 }  // namespace
 }  // namespace baize

@@ -15,9 +15,9 @@ void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor
   const int64_t q_n = s.heads * s.head_dim, k_n = s.kv_heads * s.head_dim;
   ops.linear(block.qkv.span(), x, all);
   const Tensor qkv = block.gate_n > 0 ? all.columns(0, all.shape[1] - block.gate_n) : all;
-  if (block.clip > 0) ops.clamp(qkv, block.clip);
   if (block.q_all.present()) ops.norm(qkv.columns(0, q_n), block.q_all, qkv.columns(0, q_n));
   if (block.k_all.present()) ops.norm(qkv.columns(q_n, k_n), block.k_all, qkv.columns(q_n, k_n));
+  if (block.clip > 0) ops.clamp(qkv, block.clip);
   ops.qk_norm_rope_store(block.qkv_args, qkv, kv, q);
   ops.attention(block.args, q, kv, attended);
   if (block.gate_n > 0 && !mutated("attention.gate")) {

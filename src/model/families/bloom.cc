@@ -40,8 +40,8 @@ static ModelSpec mpt(const Meta& file) {
 FAMILY(mpt, ("MptForCausalLM", "MPTForCausalLM"), ("mpt"));
 
 static ModelSpec falcon(const Meta& file) {
-  const Meta meta = file.with_defaults({{"intermediate_size", 4 * file.integer("hidden_size")},
-                                        {"max_position_embeddings", 2048}});
+  const Meta meta =
+      file.with_defaults({{"intermediate_size", 4 * file.integer("hidden_size")}, {"max_position_embeddings", 2048}});
   ModelSpec spec = layer_norm_like(meta, "gelu");
   spec.head.tied = meta.flag("tie_word_embeddings", true);
   const bool grouped = meta.flag("new_decoder_architecture", false), alibi = meta.flag("alibi", false);

@@ -1,6 +1,6 @@
-// GPT-2 and its kin: layer norms with biases, learned positions, feed-forwards without a gate. GPT (Radford et al. 2018)
-// norms after the sum; GPT-2 (2019), GPTBigCode (2023: one key head), GPT-Neo (Black et al. 2021: local attention in
-// every other layer, scores not scaled).
+// GPT-2 and its kin: layer norms with biases, learned positions, feed-forwards without a gate. GPT (Radford et al.
+// 2018) norms after the sum; GPT-2 (2019), GPTBigCode (2023: one key head), GPT-Neo (Black et al. 2021: local attention
+// in every other layer, scores not scaled).
 #include <cmath>
 
 #include "model/family.h"

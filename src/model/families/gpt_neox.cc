@@ -1,6 +1,6 @@
-// GPT-NeoX and Pythia (Black et al. 2022; Biderman et al. 2023): partial rotation, parallel branches with norms of their
-// own. Its Japanese variant has no biases but the last layer's and no parallel branches. Persimmon (Adept 2023) adds q/k
-// layer norms.
+// GPT-NeoX and Pythia (Black et al. 2022; Biderman et al. 2023): partial rotation, parallel branches with norms of
+// their own. Its Japanese variant has no biases but the last layer's and no parallel branches. Persimmon (Adept 2023)
+// adds q/k layer norms.
 #include "model/family.h"
 
 namespace baize {

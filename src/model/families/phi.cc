@@ -1,6 +1,6 @@
-// Phi-1 to 2 (Gunasekar et al. 2023): GPT-J's shape with partial rotation by halves. StableLM (Stability AI 2023): Llama
-// with layer norms, optionally parallel and with a norm a head. Starcoder2 (2024), Jais 2 (2025), Nemotron (2024): no
-// gates, layer norms.
+// Phi-1 to 2 (Gunasekar et al. 2023): GPT-J's shape with partial rotation by halves. StableLM (Stability AI 2023):
+// Llama with layer norms, optionally parallel and with a norm a head. Starcoder2 (2024), Jais 2 (2025), Nemotron
+// (2024): no gates, layer norms.
 #include "model/family.h"
 
 namespace baize {

@@ -1,4 +1,5 @@
-# `make help` lists the targets. Build folders: build (release), build-asan, build-tsan, build-fuzz, build-mutate, build-aarch64.
+# `make help` lists the targets. Build folders: build (release), build-asan (and the fuzzers), build-tsan, build-mutate,
+# build-aarch64.
 MODEL ?= smollm2:135m
 PROMPT ?= Why is the sky blue? Answer in two sentences.
 PREFIX ?= /usr/local
@@ -14,7 +15,7 @@ RUN_TESTS = python3 tools/run_tests.py
 BAIZE = build/baize
 
 .PHONY: run build test unit asan tsan fuzz qemu tidy mutate check-all install dist format bench cuda clean help \
-        setup setup-test build-all build-asan build-tsan build-fuzz build-aarch64
+        setup setup-test build-all build-asan build-tsan build-aarch64
 .DEFAULT_GOAL := help
 
 run: build  ## build what is missing, fetch the default model, answer one prompt
@@ -33,10 +34,10 @@ setup:
 setup-test:
 	@tools/setup.sh test
 
-test: setup-test build-all build-asan build-fuzz  ## all quick tests, as CI runs them
+test: setup-test build-all build-asan  ## all quick tests, as CI runs them
 	@$(RUN_TESTS) checks unit asan fuzz pytest
 
-check-all: setup-test build-all build-asan build-fuzz build-tsan build-aarch64  ## test, and what takes longer
+check-all: setup-test build-all build-asan build-tsan build-aarch64  ## test, and what takes longer
 	@$(RUN_TESTS) checks unit asan fuzz pytest tsan qemu slow
 	@$(MAKE) --no-print-directory tidy mutate
 
@@ -46,7 +47,7 @@ asan: setup-test build-asan  ## unit tests under the address and undefined-behav
 	@$(RUN_TESTS) asan
 tsan: setup-test build-tsan  ## unit tests under the thread sanitizer
 	@$(RUN_TESTS) tsan
-fuzz: setup-test build-fuzz  ## fuzzers, FUZZ_SECONDS (60) each
+fuzz: setup-test build-asan  ## fuzzers, FUZZ_SECONDS (60) each
 	@$(RUN_TESTS) fuzz
 qemu: setup-test build-aarch64  ## kernel tests for aarch64 under qemu
 	@$(RUN_TESTS) qemu
@@ -54,11 +55,9 @@ qemu: setup-test build-aarch64  ## kernel tests for aarch64 under qemu
 build/build.ninja:
 	@$(CMAKE) -B build > /dev/null
 build-asan/build.ninja:
-	@$(CMAKE) -B build-asan $(DEBUG) -DBAIZE_SANITIZE=address > /dev/null
+	@$(CMAKE) -B build-asan $(DEBUG) $(CLANG) -DBAIZE_SANITIZE=address > /dev/null
 build-tsan/build.ninja:
 	@$(CMAKE) -B build-tsan $(DEBUG) -DBAIZE_SANITIZE=thread > /dev/null
-build-fuzz/build.ninja:
-	@$(CMAKE) -B build-fuzz $(DEBUG) $(CLANG) -DBAIZE_FUZZ=ON > /dev/null
 build-aarch64/build.ninja:
 	@$(CMAKE) -B build-aarch64 -DCMAKE_TOOLCHAIN_FILE=tools/aarch64.cmake -DBAIZE_KERNELS_ONLY=ON > /dev/null
 
@@ -68,8 +67,6 @@ build-asan: setup-test build-asan/build.ninja
 	@echo "== building $@" && $(NINJA) -C $@
 build-tsan: setup-test build-tsan/build.ninja
 	@echo "== building $@" && $(NINJA) -C $@
-build-fuzz: setup-test build-fuzz/build.ninja
-	@echo "== building $@" && $(NINJA) -C $@ fuzzers
 build-aarch64: setup-test build-aarch64/build.ninja
 	@echo "== building $@" && $(NINJA) -C $@
 

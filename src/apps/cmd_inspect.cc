@@ -18,7 +18,7 @@ namespace baize::apps {
 namespace {
 
 struct InspectArgs {
-  EngineConfig config;
+  EngineConfig config{.parallel = 1};
   std::string model;
   bool tensors = false;
   bool json = false;
@@ -32,7 +32,9 @@ struct Inspected {
   const Model& model() const { return *planned.dry; }
 
   /// One new token behind `length - 1` others.
-  StepCost token_cost(int64_t length) const { return dry_step(model(), *backend, compute, 1, 1, length); }
+  StepCost token_cost(int64_t length) const {
+    return dry_step(model(), *backend, compute, {.rows = 1, .seqs = 1, .out_rows = 1, .context = length});
+  }
 };
 
 const char* format_name(const Checkpoint& checkpoint) {
@@ -66,9 +68,9 @@ Json weights_json(const Model& model) {
 }
 
 Json memory_json(const MemoryPlan& plan) {
-  return {{"context", plan.context},     {"weights", plan.weights},    {"cache", plan.run.cache},
-          {"temporary", plan.run.arena}, {"inputs", plan.run.inputs},  {"logits", plan.run.logits},
-          {"total", plan.total()},       {"available", plan.available}};
+  return {{"context", plan.limits.context}, {"weights", plan.weights},    {"cache", plan.run.cache},
+          {"temporary", plan.run.arena},    {"inputs", plan.run.inputs},  {"logits", plan.run.logits},
+          {"total", plan.total()},          {"available", plan.available}};
 }
 
 Json cost_json(const Inspected& inspected, int64_t length) {
@@ -90,7 +92,7 @@ void print_json(const Inspected& inspected) {
     tensors.push_back(
         {{"name", tensor.name}, {"format", tensor.format.name()}, {"shape", shape}, {"bytes", tensor.bytes.size()}});
   }
-  const int64_t context = inspected.planned.memory.context;
+  const int64_t context = inspected.planned.memory.limits.context;
   const Json out = {{"path", checkpoint.path()},
                     {"format", format_name(checkpoint)},
                     {"family", find_family(Meta(checkpoint)).name},
@@ -133,14 +135,14 @@ void print_weights(const Inspected& inspected) {
 void print_memory(const Inspected& inspected) {
   const MemoryPlan& plan = inspected.planned.memory;
   const CacheBytes cache = cache_bytes(inspected.model());
-  fmt::print("\nMemory for {} tokens of context: {} of {} free\n", human_count(plan.context), human_bytes(plan.total()),
-             human_bytes(plan.available));
+  fmt::print("\nMemory for {} tokens of context: {} of {} free\n", human_count(plan.limits.context),
+             human_bytes(plan.total()), human_bytes(plan.available));
   fmt::print("  weights {}, cache {}, temporary {}\n", human_bytes(plan.weights), human_bytes(plan.run.cache),
              human_bytes(plan.run.total() - plan.run.cache));
   fmt::print("  cache: {} a token", human_bytes(cache.per_token));
   fmt::print("{}\n", cache.windows > 0 ? fmt::format(", and {} for full windows", human_bytes(cache.windows)) : "");
   fmt::print("\nOne new token\n");
-  for (const int64_t length : {int64_t{1}, plan.context}) {
+  for (const int64_t length : {int64_t{1}, plan.limits.context}) {
     const StepCost cost = inspected.token_cost(length);
     fmt::print("  at position {}: {:.3f} GFLOP, reads {} of weights and {} of cache\n", human_count(length),
                static_cast<double>(cost.flops) / 1e9, human_bytes(cost.weight_bytes), human_bytes(cost.cache_bytes));
@@ -161,7 +163,7 @@ void run(const InspectArgs& args) {
   inspected.checkpoint = open_model(args.model);
   inspected.backend = make_backend(args.config);
   inspected.compute = compute_of(args.config);
-  inspected.planned = plan_model(inspected.checkpoint, *inspected.backend, inspected.compute, args.config.ctx);
+  inspected.planned = plan_model(inspected.checkpoint, *inspected.backend, inspected.compute, limits_of(args.config));
   if (args.json) return print_json(inspected);
   print_model(inspected);
   print_weights(inspected);

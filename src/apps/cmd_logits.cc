@@ -18,7 +18,7 @@ namespace baize::apps {
 namespace {
 
 struct LogitsArgs {
-  EngineConfig config;
+  EngineConfig config{.parallel = 1};
   std::string model;
   std::vector<Token> ids;
   std::vector<int64_t> chunks;

@@ -24,7 +24,7 @@ namespace baize::apps {
 namespace {
 
 struct RunArgs {
-  EngineConfig config;
+  EngineConfig config{.parallel = 1};
   SamplingOverrides sampling;
   ChatSettings settings;
   std::string model, prompt;

@@ -43,21 +43,22 @@ LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, cons
   LoadedModel loaded;
   loaded.compute = compute_of(config);
   loaded.backend = make_backend(config);
-  const PlannedModel planned = plan_model(checkpoint, *loaded.backend, loaded.compute, config.ctx);
+  const PlannedModel planned = plan_model(checkpoint, *loaded.backend, loaded.compute, limits_of(config));
   loaded.memory = planned.memory;
   const int64_t made_for = make_spec(*checkpoint).dims.context;
-  if (planned.memory.context > made_for) {
+  if (planned.memory.limits.context > made_for) {
     log::warn("a context of {} tokens is longer than the {} that the model was made for; answers may suffer",
-              planned.memory.context, made_for);
-  } else if (config.ctx == 0 && planned.memory.context < made_for) {
-    log::info("the context is {} of {} tokens, which is what fits into memory", planned.memory.context, made_for);
+              planned.memory.limits.context, made_for);
+  } else if (config.ctx == 0 && planned.memory.limits.context < made_for) {
+    log::info("the context is {} of {} tokens, which is what fits into memory", planned.memory.limits.context,
+              made_for);
   }
   loaded.model = bind(checkpoint, planned.dry->spec, *loaded.backend, {.compute = loaded.compute, .dry = false});
   return loaded;
 }
 
 std::unique_ptr<Engine> LoadedModel::make_engine() const {
-  return std::make_unique<Engine>(model, *backend, compute, EngineLimits{.context = memory.context});
+  return std::make_unique<Engine>(model, *backend, compute, memory.limits);
 }
 
 }  // namespace baize::apps

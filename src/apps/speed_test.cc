@@ -40,7 +40,7 @@ double SpeedResult::median() const {
 
 SpeedTest::SpeedTest(const LoadedModel& loaded, int64_t context)
     : loaded_(loaded),
-      limits_{.context = context},
+      limits_{.context = context, .seqs = 1},
       runner_(loaded.model, *loaded.backend, loaded.compute, limits_.step(),
               limits_.pages(cache_layout(*loaded.model))),
       pool_(limits_.pages(runner_.layout())) {}
@@ -76,11 +76,12 @@ void SpeedTest::advance(Sequence& sequence, int64_t tokens) {
   sequence.cache.slide(sequence.n_computed);
   BAIZE_CHECK(sequence.cache.reserve(sequence.n_computed + tokens));
   StepPlan plan;
-  plan.add(sequence, tokens, StepPlan::Logits::kLast);
+  plan.add(sequence, tokens, {.draw = true});
   plan.draws.resize(1);
   plan.draws[0].params.temperature = 0;
   runner_.run(plan);
   sequence.n_computed += tokens;
+  sequence.n_drawing = 0;  // what was drawn does not matter
 }
 
 StepCost SpeedTest::cost(const SpeedCase& test) const {
@@ -88,7 +89,8 @@ StepCost SpeedTest::cost(const SpeedCase& test) const {
   for (int64_t done = 0; done < test.tokens;) {
     const int64_t rows = test.kind == SpeedCase::kDecode ? 1 : std::min(limits_.step_rows, test.tokens - done);
     done += rows;
-    sum += dry_step(*loaded_.model, *loaded_.backend, loaded_.compute, rows, 1, test.depth + done);
+    sum += dry_step(*loaded_.model, *loaded_.backend, loaded_.compute,
+                    {.rows = rows, .seqs = 1, .out_rows = 1, .context = test.depth + done});
   }
   return sum;
 }

@@ -21,6 +21,22 @@ constexpr ConfigField kFields[] = {
      .help = "context length in tokens; 0: the model's own, as far as memory allows",
      .number = &EngineConfig::ctx,
      .max = int64_t{1} << 24},
+    {.name = "parallel",
+     .help = "requests answered at the same time; others wait; 0: 64",
+     .number = &EngineConfig::parallel,
+     .max = 4096},
+    {.name = "queue",
+     .help = "requests that may wait; one more is refused; 0: 1024",
+     .number = &EngineConfig::queue,
+     .max = int64_t{1} << 24},
+    {.name = "cache",
+     .help = "tokens of cache that all requests share; 0: 512 for each of them, as far as memory allows",
+     .number = &EngineConfig::cache,
+     .max = int64_t{1} << 32},
+    {.name = "step",
+     .help = "tokens computed at once, at most: more make long prompts faster and running answers wait longer; 0: 512",
+     .number = &EngineConfig::step,
+     .max = int64_t{1} << 20},
 };
 
 }  // namespace

@@ -13,6 +13,10 @@ struct EngineConfig {
   std::string compute = "auto";
   int64_t threads = 0;
   int64_t ctx = 0;
+  int64_t parallel = 0;
+  int64_t queue = 0;
+  int64_t cache = 0;
+  int64_t step = 0;
 };
 
 /// One setting: text or a whole number.

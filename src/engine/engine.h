@@ -1,26 +1,36 @@
-// Engine: answers requests, one after another, each token by token. submit may be called from any thread; one thread of
-// the engine's own owns everything that changes (cache, sequences, step), and sleeps when there is nothing to do. A
-// prompt that continues the text answered last (a chat) reuses its cache and computes only what is new.
+// Engine: answers many requests at once, each token by token. submit may be called from any thread. One thread of the
+// engine's own computes: it asks the scheduler for a step, runs it, and sends what was drawn to the requests; it sleeps
+// when there is nothing to do. What threads share is guarded by one lock, never held while a step runs or an event is
+// sent. Prompts that begin like earlier texts (a chat, a common system prompt) compute only what is new.
 #pragma once
 
+#include <condition_variable>
 #include <memory>
-#include <optional>
+#include <mutex>
 #include <thread>
+#include <unordered_map>
+#include <utility>
+#include <vector>
 
 #include "engine/request.h"
 #include "engine/runner.h"
-#include "engine/sampler.h"
+#include "engine/scheduler.h"
+#include "engine/stats.h"
 
 namespace baize {
 
-/// What an engine serves at once.
+/// What an engine serves at once, and the memory that this takes.
 struct EngineLimits {
-  int64_t context = 0;      // tokens of the longest sequence
-  int64_t step_rows = 512;  // a long prompt is computed in pieces of that size, and a request is cancelled between two
+  int64_t context = 0;       // tokens of the longest sequence
+  int64_t step_rows = 512;   // tokens computed in one step: more than that delays the streams that run
+  int64_t seqs = 64;         // sequences that run at once; others wait
+  int64_t waiting = 1024;    // requests; one more is refused
+  int64_t cache_tokens = 0;  // that the cache holds, all sequences together; at least `context`
 
   StepLimits step() const;
-  /// Pages that hold one sequence.
-  int64_t pages(const CacheLayout& layout) const { return layout.pages_for(context, step_rows); }
+  /// Pages of the cache: at least those of one sequence of `context` tokens.
+  int64_t pages(const CacheLayout& layout) const;
+  SchedulerLimits scheduler(const CacheLayout& layout) const;
 };
 
 class Engine {
@@ -35,26 +45,41 @@ class Engine {
   int64_t context() const { return limits_.context; }
   int64_t vocab() const { return model_->spec.dims.vocab; }
 
-  /// Throws Error(kInvalidArgument) for parameters out of range, tokens outside the vocabulary or an empty prompt, and
-  /// Error(kResource) for a prompt longer than the context. Later errors come through the handle.
+  /// Throws Error(kInvalidArgument) for parameters out of range, tokens outside the vocabulary or an empty prompt,
+  /// Error(kResource) for a prompt longer than the context, and Error(kBusy) when too many requests wait. Later errors
+  /// come through the handle.
   RequestHandle submit(GenRequest request, Notify notify = {});
 
+  /// What the engine has done and holds, between two steps. Any thread.
+  EngineStats stats() const;
+
  private:
+  struct Active;
+  struct Step;
+  using Outbox = std::vector<std::pair<std::shared_ptr<RequestState>, Event>>;
+
   void loop();
-  void serve(RequestState& state);
-  bool cancelled(const RequestState& state) const { return state.cancelled || stopping_; }
-  void answer(RequestState& state, Done& done);
-  int64_t begin_sequence(const GenRequest& request);
-  std::optional<Token> compute_next(const RequestState& state, const Sampler& sampler, int64_t new_tokens);
+  void end_cancelled(Outbox& outbox);
+  void complete(Step& step);
+  void run(Step& step);
+  void run_apart(Step& step);
+  void run_part(Step& step, size_t index);
+  void score(Step& step) const;
+  void settle(Step& step, Outbox& outbox);
+  void tell(const Drawn& drawn, Step& step, Outbox& outbox);
+  void end_failed(SeqId seq, const Error& error, Outbox& outbox);
 
   const std::shared_ptr<const Model> model_;
   const EngineLimits limits_;
   Runner runner_;
-  BlockPool pool_;
-  std::optional<Sequence> sequence_;  // running, or answered last
-  int64_t next_id_ = 0;
-  std::atomic<bool> stopping_{false};
-  Queue<std::shared_ptr<RequestState>> waiting_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable wake_;
+  bool stopping_ = false;
+  Scheduler scheduler_;
+  std::unordered_map<SeqId, std::unique_ptr<Active>> active_;  // requests that have not ended
+  EngineStats stats_;                                          // what was counted since the start
+
   std::thread thread_;  // last: it uses all the others
 };
 

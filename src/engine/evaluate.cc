@@ -55,9 +55,9 @@ std::vector<float> evaluate(std::shared_ptr<const Model> model, Backend& backend
     sequence.cache.slide(sequence.n_computed);
     BAIZE_CHECK(sequence.cache.reserve(sequence.n_computed + rows));
     StepPlan plan;
-    plan.add(sequence, rows, StepPlan::Logits::kAll);
+    plan.add(sequence, rows, {.scores = rows});
     const StepResult result = runner.run(plan);
-    logits.insert(logits.end(), result.logits.begin(), result.logits.end());
+    logits.insert(logits.end(), result.scores.begin(), result.scores.end());
     sequence.n_computed += rows;
   }
   return logits;

@@ -4,37 +4,44 @@
 
 #include "base/error.h"
 #include "base/text.h"
-#include "engine/engine.h"
 #include "model/family.h"
 
 namespace baize {
 
 namespace {
 
-constexpr int64_t kContextStep = 256;  // contexts that are cut to fit are multiples of it
+constexpr int64_t kSizeStep = 256;           // contexts and caches that are cut to fit are multiples of it
+constexpr int64_t kTokensPerSequence = 512;  // of cache, where nothing else was asked for
 
 std::shared_ptr<const Model> dry_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend,
                                        Compute compute, int64_t context) {
   return bind(checkpoint, make_spec(*checkpoint, context), backend, {.compute = compute, .dry = true});
 }
 
-// The longest context below `most` that fits; 0 when none does.
-int64_t fitting_context(const Model& model, Backend& backend, Compute compute, int64_t most) {
-  int64_t fits = 0, too_long = (most + kContextStep - 1) / kContextStep;
-  while (too_long - fits > 1) {
-    const int64_t middle = (fits + too_long) / 2;
-    const MemoryPlan plan = plan_memory(model, backend, compute, middle * kContextStep);
-    (plan.total() <= plan.available ? fits : too_long) = middle;
+// The largest multiple of kSizeStep below `most` for which fits(value); 0 when there is none.
+template <typename Fits>
+int64_t largest_fitting(int64_t most, const Fits& fits) {
+  int64_t good = 0, bad = (most + kSizeStep - 1) / kSizeStep;
+  while (bad - good > 1) {
+    const int64_t middle = (good + bad) / 2;
+    (fits(middle * kSizeStep) ? good : bad) = middle;
   }
-  return fits * kContextStep;
+  return good * kSizeStep;
 }
 
 }  // namespace
 
-MemoryPlan plan_memory(const Model& model, Backend& backend, Compute compute, int64_t context) {
-  const EngineLimits limits{.context = context};
+EngineLimits limits_of(const EngineConfig& config) {
+  EngineLimits limits{.context = config.ctx, .cache_tokens = config.cache};
+  if (config.parallel > 0) limits.seqs = config.parallel;
+  if (config.queue > 0) limits.waiting = config.queue;
+  if (config.step > 0) limits.step_rows = config.step;
+  return limits;
+}
+
+MemoryPlan plan_memory(const Model& model, Backend& backend, Compute compute, const EngineLimits& limits) {
   MemoryPlan plan;
-  plan.context = context;
+  plan.limits = limits;
   plan.weights = model.resident_bytes;
   plan.run = Runner::memory(model, backend, compute, limits.step(), limits.pages(cache_layout(model)));
   plan.available = backend.info().free_bytes;
@@ -42,25 +49,39 @@ MemoryPlan plan_memory(const Model& model, Backend& backend, Compute compute, in
 }
 
 PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend, Compute compute,
-                        int64_t context) {
+                        const EngineLimits& limits) {
   PlannedModel planned;
-  planned.dry = dry_model(checkpoint, backend, compute, context);
-  const int64_t wanted = planned.dry->spec.dims.context;
-  planned.memory = plan_memory(*planned.dry, backend, compute, wanted);
-  if (planned.memory.total() <= planned.memory.available) return planned;
+  planned.dry = dry_model(checkpoint, backend, compute, limits.context);
+  const auto plan_for = [&](int64_t context, int64_t cache_tokens) {
+    EngineLimits wanted = limits;
+    wanted.context = context;
+    wanted.cache_tokens = cache_tokens;
+    return plan_memory(*planned.dry, backend, compute, wanted);
+  };
+  const auto fits = [](const MemoryPlan& plan) { return plan.total() <= plan.available; };
+  const int64_t context = planned.dry->spec.dims.context;
+  const int64_t cache =
+      std::max(context, limits.cache_tokens > 0 ? limits.cache_tokens : limits.seqs * kTokensPerSequence);
+  planned.memory = plan_for(context, cache);
+  if (fits(planned.memory)) return planned;
+  if (limits.cache_tokens == 0 && cache > context) {
+    const int64_t less = largest_fitting(cache, [&](int64_t tokens) { return fits(plan_for(context, tokens)); });
+    planned.memory = plan_for(context, std::max(context, less));
+    if (fits(planned.memory)) return planned;
+  }
 
-  const int64_t fits = fitting_context(*planned.dry, backend, compute, wanted);
-  if (context > 0 || fits == 0) {
+  const int64_t shorter = largest_fitting(context, [&](int64_t tokens) { return fits(plan_for(tokens, 0)); });
+  if (limits.context > 0 || limits.cache_tokens > 0 || shorter == 0) {
     const MemoryPlan& plan = planned.memory;
     fail(ErrorKind::kResource,
-         "{} does not fit: {} for weights, {} for a context of {} tokens and {} of working memory make {}, but only {} "
+         "{} does not fit: {} for weights, {} for a cache of {} tokens and {} of working memory make {}, but only {} "
          "are free: {}",
-         checkpoint->path(), human_bytes(plan.weights), human_bytes(plan.run.cache), wanted,
+         checkpoint->path(), human_bytes(plan.weights), human_bytes(plan.run.cache), plan.limits.cache_tokens,
          human_bytes(plan.run.total() - plan.run.cache), human_bytes(plan.total()), human_bytes(plan.available),
-         fits > 0 ? fmt::format("--ctx {} would fit", fits) : "take a smaller model or quantisation");
+         shorter > 0 ? fmt::format("--ctx {} would fit", shorter) : "take a smaller model or quantisation");
   }
-  planned.dry = dry_model(checkpoint, backend, compute, fits);
-  planned.memory = plan_memory(*planned.dry, backend, compute, fits);
+  planned.dry = dry_model(checkpoint, backend, compute, shorter);
+  planned.memory = plan_for(shorter, shorter);
   return planned;
 }
 

@@ -3,20 +3,24 @@
 
 #include <memory>
 
-#include "engine/runner.h"
+#include "engine/config.h"
+#include "engine/engine.h"
 
 namespace baize {
 
 struct MemoryPlan {
-  int64_t context = 0;    // tokens of the longest sequence
+  EngineLimits limits;    // what the memory is for
   int64_t weights = 0;    // bytes, files mapped in place included
   Runner::Memory run;     // cache, temporary memory, ...
   int64_t available = 0;  // bytes of the backend's memory that can be had
   int64_t total() const { return weights + run.total(); }
 };
 
-/// Plans for one sequence of `context` tokens. `model` is a dry one.
-MemoryPlan plan_memory(const Model& model, Backend& backend, Compute compute, int64_t context);
+/// The limits that the settings ask for; `context` and `cache_tokens` are 0 where the choice is left to the plan.
+EngineLimits limits_of(const EngineConfig& config);
+
+/// `model` is a dry one.
+MemoryPlan plan_memory(const Model& model, Backend& backend, Compute compute, const EngineLimits& limits);
 
 /// A checkpoint, planned but not loaded.
 struct PlannedModel {
@@ -24,9 +28,10 @@ struct PlannedModel {
   MemoryPlan memory;
 };
 
-/// The plan for `context` tokens; for 0, for as much of the checkpoint's own context as fits into memory.
-/// Throws Error(kResource) with the numbers when it does not fit, and the errors of make_spec and bind.
+/// The plan for `limits`. A context of 0 becomes as much of the checkpoint's own as fits into memory; a cache of 0
+/// holds 512 tokens for each sequence that may run, or as many as fit, but at least the context. Throws
+/// Error(kResource) with the numbers when it does not fit, and the errors of make_spec and bind.
 PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend, Compute compute,
-                        int64_t context);
+                        const EngineLimits& limits);
 
 }  // namespace baize

@@ -47,7 +47,7 @@ struct PromptLogprobs {
 /// New tokens, in order.
 struct Tokens {
   std::vector<Token> ids;
-  std::vector<TokenLogprobs> logprobs;  // [ids], if asked for
+  std::vector<TokenLogprobs> logprobs = {};  // [ids], if asked for
 };
 
 enum class FinishReason : uint8_t {

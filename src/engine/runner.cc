@@ -66,49 +66,61 @@ StepInput cut_to(const StepInput& arrays, int64_t rows, int64_t seqs, int64_t ou
 
 CacheLayout cache_layout(const Model& model) { return make_cache_layout(state_needs(model.spec, model.precision)); }
 
-StepCost dry_step(const Model& model, Backend& backend, Compute compute, int64_t rows, int64_t out_rows,
-                  int64_t kv_len) {
+StepCost dry_step(const Model& model, Backend& backend, Compute compute, const StepLimits& step) {
   const CacheLayout layout = cache_layout(model);
   const std::vector<StatePlace> places = layout.places(nullptr, backend.place(), 0);
   const std::vector<KvView> kv = kv_views(model.spec, model.precision, places);
-  const ArrayPlan arrays(layout, {rows, 1, out_rows, kv_len}, nullptr, backend.place());
-  StepInput input = cut_to(arrays.input(), rows, 1, out_rows);
-  input.max_kv_len = kv_len;
+  const ArrayPlan arrays(layout, step, nullptr, backend.place());
+  StepInput input = cut_to(arrays.input(), step.rows, step.seqs, step.out_rows);
+  input.max_kv_len = step.context;
   input.kv = kv;
   const std::unique_ptr<Ops> ops = backend.make_ops(compute, Arena());
-  forward(model, input, *ops, {Tensor(nullptr, DType::kF32, {out_rows, model.spec.dims.vocab}, backend.place())});
+  forward(model, input, *ops, {Tensor(nullptr, DType::kF32, {step.out_rows, model.spec.dims.vocab}, backend.place())});
   return ops->cost();
 }
 
-// Host mirror of the device arrays: filled, then uploaded in one copy.
+// The arrays of a step: filled on the host, then uploaded in one copy where the device has memory of its own.
 class Runner::Inputs {
  public:
   Inputs(Backend& backend, const CacheLayout& layout, const StepLimits& limits, std::vector<KvView> kv)
       : backend_(backend), limits_(limits), kv_(std::move(kv)) {
     const int64_t bytes = ArrayPlan(layout, limits, nullptr, {}).bytes();
     device_ = backend.allocate(bytes);
-    host_ = Buffer::host(bytes);
     device_arrays_ = ArrayPlan(layout, limits, device_.data(), device_.place()).input();
-    host_arrays_ = ArrayPlan(layout, limits, host_.data(), {}).input();
+    if (device_.place().kind != Place::kHost) host_ = Buffer::host(bytes);
+    host_arrays_ = host_.data() == nullptr ? device_arrays_ : ArrayPlan(layout, limits, host_.data(), {}).input();
   }
 
-  StepInput upload(const StepPlan& plan) {
+  /// `in_flight`: what kTokenInFlight stands for.
+  StepInput upload(const StepPlan& plan, const std::unordered_map<SeqId, Token>& in_flight) {
     const auto seqs = static_cast<int64_t>(plan.parts.size());
-    const auto out_rows = static_cast<int64_t>(plan.out_rows.size());
-    BAIZE_CHECK(plan.rows() <= limits_.rows && seqs <= limits_.seqs && out_rows <= limits_.out_rows);
-    StepInput input = cut_to(device_arrays_, plan.rows(), seqs, out_rows);
+    BAIZE_CHECK(plan.rows() <= limits_.rows && seqs <= limits_.seqs && plan.out_rows() <= limits_.out_rows);
+    StepInput input = cut_to(device_arrays_, plan.rows(), seqs, plan.out_rows());
+    fill_ids(plan, in_flight);
     input.max_kv_len = fill_rows(plan);
     for (size_t g = 0; g < plan.pages.size(); ++g) fill_table(plan, g);
-    std::copy(plan.out_rows.begin(), plan.out_rows.end(), host_arrays_.out_rows.as<int32_t>());
-    backend_.upload(device_.data(), host_.data(), host_.bytes());
+    auto* out_rows = std::copy(plan.draw_rows.begin(), plan.draw_rows.end(), host_arrays_.out_rows.as<int32_t>());
+    std::copy(plan.score_rows.begin(), plan.score_rows.end(), out_rows);
+    if (host_.data() != nullptr) backend_.upload(device_.data(), host_.data(), host_.bytes());
     input.kv = kv_;
     return input;
   }
 
  private:
+  void fill_ids(const StepPlan& plan, const std::unordered_map<SeqId, Token>& in_flight) {
+    auto* ids = host_arrays_.ids.as<int32_t>();
+    std::copy(plan.ids.begin(), plan.ids.end(), ids);
+    for (const StepPart& part : plan.parts) {
+      ids += part.rows;
+      if (ids[-1] != kTokenInFlight) continue;
+      const auto found = in_flight.find(part.seq);
+      BAIZE_CHECK(found != in_flight.end());
+      ids[-1] = std::max(found->second, 0);  // none was drawn: the sequence has ended, any token will do
+    }
+  }
+
   // Returns the longest sequence.
   int64_t fill_rows(const StepPlan& plan) {
-    std::copy(plan.ids.begin(), plan.ids.end(), host_arrays_.ids.as<int32_t>());
     auto* positions = host_arrays_.positions.as<int32_t>();
     auto* row_seq = host_arrays_.row_seq.as<int32_t>();
     auto* q_start = host_arrays_.q_start.as<int32_t>();
@@ -153,10 +165,10 @@ Runner::Memory Runner::memory(const Model& model, Backend& backend, Compute comp
   memory.inputs = ArrayPlan(layout, limits, nullptr, {}).bytes();
   memory.logits = limits.out_rows * model.spec.dims.vocab * dtype_bytes(DType::kF32);
   // Kernels of each range of rows have their own needs.
-  for (const int64_t rows : {int64_t{1}, kFewRows, limits.rows}) {
+  for (const int64_t rows : {int64_t{1}, kFewRows, limits.seqs, limits.rows}) {
     if (rows > limits.rows) continue;
-    const int64_t out_rows = std::min(rows, limits.out_rows);
-    const StepCost cost = dry_step(model, backend, compute, rows, out_rows, limits.context);
+    const StepLimits step{rows, std::min(rows, limits.seqs), std::min(rows, limits.out_rows), limits.context};
+    const StepCost cost = dry_step(model, backend, compute, step);
     memory.arena = std::max(memory.arena, cost.arena_bytes);
   }
   return memory;
@@ -176,19 +188,44 @@ Runner::Runner(std::shared_ptr<const Model> model, Backend& backend, Compute com
 Runner::~Runner() = default;
 
 StepResult Runner::run(const StepPlan& plan) {
-  const StepInput input = inputs_->upload(plan);
+  copy_pages(plan);
+  const StepInput input = inputs_->upload(plan, drawn_);
   StepResult result;
   const Tensor logits(logits_.data(), DType::kF32, {input.out_count, model_->spec.dims.vocab}, logits_.place());
-  forward(*model_, input, *ops_, {logits});
-  if (!plan.draws.empty()) {
-    BAIZE_CHECK(plan.draws.size() == plan.out_rows.size());
-    result.drawn.resize(plan.draws.size());
-    ops_->sample({plan.draws, result.drawn}, logits);
-  } else if (input.out_count > 0) {
-    result.logits.resize(static_cast<size_t>(logits.shape.elements()));
-    backend_.download(result.logits.data(), logits.data, logits.bytes());
+  try {
+    forward(*model_, input, *ops_, {logits});
+  } catch (...) {
+    ops_->abandon_step();
+    throw;
   }
+  draw(plan, logits, result);
   return result;
+}
+
+void Runner::copy_pages(const StepPlan& plan) {
+  auto* pages = static_cast<std::byte*>(cache_.data());
+  for (const PageCopy& copy : plan.copies) {
+    backend_.copy(pages + copy.to * layout_.page_bytes, pages + copy.from * layout_.page_bytes, layout_.page_bytes);
+  }
+}
+
+void Runner::draw(const StepPlan& plan, const Tensor& logits, StepResult& result) {
+  const auto draws = static_cast<int64_t>(plan.draw_rows.size()), vocab = logits.shape[1];
+  const auto hand_out = [&](std::vector<float>& to, int64_t row, int64_t count) {
+    const size_t at = to.size();
+    to.resize(at + static_cast<size_t>(count * vocab));
+    backend_.download(to.data() + at, logits.rows(row, count).data,
+                      count * logits.strides[0] * dtype_bytes(DType::kF32));
+  };
+  BAIZE_CHECK(static_cast<int64_t>(plan.draws.size()) == draws);
+  if (!plan.score_rows.empty()) hand_out(result.scores, draws, logits.shape[0] - draws);
+  for (const int32_t raw : plan.raw_draws) hand_out(result.raw, raw, 1);
+  result.drawn.resize(plan.draws.size());
+  if (draws > 0) ops_->sample({plan.draws, result.drawn}, logits.rows(0, draws));
+  drawn_.clear();
+  for (const StepPart& part : plan.parts) {
+    if (part.draw >= 0) drawn_[part.seq] = result.drawn[static_cast<size_t>(part.draw)];
+  }
 }
 
 }  // namespace baize

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
 #include <vector>
 
 #include "engine/cache_layout.h"
@@ -13,20 +14,18 @@
 
 namespace baize {
 
-/// The largest step that a Runner must carry out.
+/// How large a step is, or may be.
 struct StepLimits {
   int64_t rows = 0;
   int64_t seqs = 1;
   int64_t out_rows = 1;
-  int64_t context = 0;  // tokens a sequence
+  int64_t context = 0;  // tokens in the cache of the longest sequence, after the step
 };
 
 CacheLayout cache_layout(const Model& model);
 
-/// What one step of `rows` tokens of one sequence costs, `kv_len` of whose tokens are in the cache after it, with the
-/// logits of `out_rows` of them: counted, nothing is computed. `model` may be dry.
-StepCost dry_step(const Model& model, Backend& backend, Compute compute, int64_t rows, int64_t out_rows,
-                  int64_t kv_len);
+/// What a step of that size costs: counted, nothing is computed. `model` may be dry.
+StepCost dry_step(const Model& model, Backend& backend, Compute compute, const StepLimits& step);
 
 class Runner {
  public:
@@ -47,11 +46,15 @@ class Runner {
 
   const CacheLayout& layout() const { return layout_; }
 
-  /// Computes the step and returns when it is done. The plan must stay within the limits.
+  /// Computes the step and returns when it is done. The plan must stay within the limits, and plans must come in the
+  /// order in which they were made. After an exception nothing was drawn, and the same plan may be run again.
   StepResult run(const StepPlan& plan);
 
  private:
   class Inputs;
+
+  void copy_pages(const StepPlan& plan);
+  void draw(const StepPlan& plan, const Tensor& logits, StepResult& result);
 
   std::shared_ptr<const Model> model_;
   Backend& backend_;
@@ -59,6 +62,7 @@ class Runner {
   Buffer cache_, logits_;
   std::unique_ptr<Inputs> inputs_;
   std::unique_ptr<Ops> ops_;
+  std::unordered_map<SeqId, Token> drawn_;  // by the last plan: what kTokenInFlight of the next one stands for
 };
 
 }  // namespace baize

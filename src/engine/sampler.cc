@@ -9,7 +9,8 @@ Sampler::Sampler(const GenRequest& request) : request_(request), biased_(request
   for (const Token stop : request.stop_ids) biased_.push_back({stop, -std::numeric_limits<float>::infinity()});
 }
 
-SampleRow Sampler::row(const Sequence& sequence, int64_t new_tokens) const {
+SampleRow Sampler::row(const Sequence& sequence) const {
+  const int64_t new_tokens = sequence.size() - static_cast<int64_t>(request_.prompt.size());
   const SamplingParams& sampling = request_.sampling;
   SampleRow row;
   row.params = sampling;

@@ -1,5 +1,5 @@
 // Sampler: turns a request's sampling parameters into the arguments of each draw: the part of the sequence that the
-// penalties see, the biases in force, the position. Owned by the engine, one a running request; the engine thread only.
+// penalties see, the biases in force, the position. Owned by the engine, one a request; the engine thread only.
 #pragma once
 
 #include <vector>
@@ -14,9 +14,9 @@ class Sampler {
   /// `request` must outlive it.
   explicit Sampler(const GenRequest& request);
 
-  /// Arguments for drawing the token behind the last one of `sequence`, of which `new_tokens` were drawn. Views into
-  /// the sequence and this object: valid until either changes.
-  SampleRow row(const Sequence& sequence, int64_t new_tokens) const;
+  /// Arguments for drawing the token behind the last one of `sequence`, which begins with the request's prompt. Views
+  /// into the sequence and this object: valid until either changes.
+  SampleRow row(const Sequence& sequence) const;
 
  private:
   const GenRequest& request_;

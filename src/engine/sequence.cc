@@ -1,6 +1,7 @@
 #include "engine/sequence.h"
 
 #include <algorithm>
+#include <limits>
 
 namespace baize {
 
@@ -43,6 +44,15 @@ void SequenceCache::truncate(int64_t tokens) {
   }
 }
 
+void SequenceCache::clear() {
+  copies.clear();
+  for (std::vector<BlockPool::Ref>& table : tables_) table.clear();
+}
+
+void SequenceCache::copy_into_last(size_t group, BlockPool::Ref from) {
+  copies.push_back({std::move(from), tables_[group].back().page()});
+}
+
 bool SequenceCache::valid_at(int64_t tokens) const {
   for (size_t g = 0; g < tables_.size(); ++g) {
     const CacheGroup& group = layout_.groups[g];
@@ -54,15 +64,22 @@ bool SequenceCache::valid_at(int64_t tokens) const {
   return true;
 }
 
+int64_t SequenceCache::covered() const {
+  int64_t tokens = std::numeric_limits<int64_t>::max();
+  for (size_t g = 0; g < tables_.size(); ++g) tokens = std::min(tokens, blocks(g) * layout_.groups[g].block);
+  return tokens;
+}
+
 void SequenceCache::append_pages(size_t group, std::vector<int32_t>& out) const {
   for (const BlockPool::Ref& page : tables_[group]) out.push_back(page.page());
 }
 
-int64_t reusable_tokens(const Sequence& sequence, std::span<const Token> prompt) {
-  const auto computed = std::span(sequence.tokens).first(static_cast<size_t>(sequence.n_computed));
-  const auto differ = std::mismatch(computed.begin(), computed.end(), prompt.begin(), prompt.end()).second;
-  const int64_t shared = std::min<int64_t>(differ - prompt.begin(), static_cast<int64_t>(prompt.size()) - 1);
-  return shared > 0 && sequence.cache.valid_at(shared) ? shared : 0;
+int64_t SequenceCache::held() const {
+  int64_t pages = 0;
+  for (const auto& table : tables_) {
+    for (const BlockPool::Ref& page : table) pages += static_cast<bool>(page);
+  }
+  return pages;
 }
 
 }  // namespace baize

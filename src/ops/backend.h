@@ -43,6 +43,12 @@ class Backend {
   /// Copies between host memory and this device's; returns when done.
   virtual void upload(void* device, const void* host, int64_t bytes) = 0;
   virtual void download(void* host, const void* device, int64_t bytes) = 0;
+  /// Copies within this device's memory, ordered with the steps before and after. The body goes through the host.
+  virtual void copy(void* to, const void* from, int64_t bytes) {
+    std::vector<std::byte> staging(static_cast<size_t>(bytes));
+    download(staging.data(), from, bytes);
+    upload(to, staging.data(), bytes);
+  }
   /// Runs body(begin, end) over parts of [0, count), cut at multiples of `step`, on the host threads; for load-time
   /// work.
   virtual void parallel_for(int64_t count, int64_t step, const std::function<void(int64_t, int64_t)>& body) = 0;

@@ -22,6 +22,11 @@ void Ops::end_step() {
   if (dry()) cost_.arena_bytes = std::max(cost_.arena_bytes, arena_.peak());
 }
 
+void Ops::abandon_step() {
+  input_ = nullptr;
+  arena_.release(0);
+}
+
 Tensor Ops::temp(DType dtype, const Shape& shape) {
   return Tensor(arena_.allocate(shape.elements() * dtype_bytes(dtype)), dtype, shape, arena_.place());
 }

@@ -185,6 +185,8 @@ class Ops {
   /// `input` must outlive the step.
   void begin_step(const StepInput& input);
   void end_step();
+  /// Ends a step that an exception broke off: the next one may begin.
+  void abandon_step();
 
   /// Uninitialised step memory, valid until the innermost Scope ends, or the step.
   Tensor temp(DType dtype, const Shape& shape);

@@ -61,7 +61,6 @@ class Pull {
   Pull(const Store& store, const PullRequest& request, Progress& progress)
       : store_(store),
         layout_(store.layout_),
-        request_(request),
         progress_(progress),
         http_(request.limits),
         context_{.layout = layout_, .http = http_, .progress = progress, .retry = request.retry, .reached = false} {
@@ -227,7 +226,6 @@ class Pull {
 
   const Store& store_;
   const Layout& layout_;
-  const PullRequest& request_;
   Progress& progress_;
   HttpClient http_;
   FetchContext context_;

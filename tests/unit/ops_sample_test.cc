@@ -68,7 +68,9 @@ std::map<Token, double> reference(const std::vector<float>& logits, const Sample
     normalise();
   };
   const auto sort_likely = [&] {
-    std::stable_sort(entries.begin(), entries.end(), [](auto& a, auto& b) { return a.probability > b.probability; });
+    std::sort(entries.begin(), entries.end(), [](auto& a, auto& b) {
+      return a.probability != b.probability ? a.probability > b.probability : a.token < b.token;
+    });
   };
   sort_likely();
   if (p.top_k > 0 && static_cast<size_t>(p.top_k) < entries.size()) entries.resize(static_cast<size_t>(p.top_k));
@@ -76,8 +78,9 @@ std::map<Token, double> reference(const std::vector<float>& logits, const Sample
   if (p.typical_p < 1) {
     double entropy = 0;
     for (const Entry& e : entries) entropy -= e.probability * std::log(e.probability);
-    std::stable_sort(entries.begin(), entries.end(), [&](auto& a, auto& b) {
-      return std::abs(-std::log(a.probability) - entropy) < std::abs(-std::log(b.probability) - entropy);
+    const auto surprise = [&](const Entry& e) { return std::abs(-std::log(e.probability) - entropy); };
+    std::sort(entries.begin(), entries.end(), [&](auto& a, auto& b) {
+      return surprise(a) != surprise(b) ? surprise(a) < surprise(b) : a.token < b.token;
     });
     keep_mass(p.typical_p);
     sort_likely();

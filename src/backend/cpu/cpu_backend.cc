@@ -52,6 +52,9 @@ class CpuBackend : public Backend {
   Buffer allocate(int64_t bytes) override { return Buffer::host(bytes); }
   void upload(void* device, const void* host, int64_t bytes) override { copy(device, host, bytes); }
   void download(void* host, const void* device, int64_t bytes) override { copy(host, device, bytes); }
+  void copy(void* to, const void* from, int64_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
+  }
 
   void parallel_for(int64_t count, int64_t step, const std::function<void(int64_t, int64_t)>& body) override {
     // Pieces large enough to be worth handing out, small enough to balance.
@@ -67,10 +70,6 @@ class CpuBackend : public Backend {
   std::vector<Roof> measure_roofs() override { return cpu::measure_roofs(pool_, cpu::roof_kernels(isa_)); }
 
  private:
-  static void copy(void* to, const void* from, int64_t bytes) {
-    if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
-  }
-
   cpu::Isa isa_;
   cpu::ThreadPool pool_;
 };

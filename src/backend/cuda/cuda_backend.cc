@@ -109,6 +109,12 @@ class CudaBackend : public Backend {
     check(cudaStreamSynchronize(stream_), "download");
   }
 
+  void copy(void* to, const void* from, int64_t bytes) override {
+    if (bytes <= 0) return;
+    check(cudaSetDevice(device_), "choose the GPU");
+    check(cudaMemcpyAsync(to, from, static_cast<size_t>(bytes), cudaMemcpyDeviceToDevice, stream_), "copy");
+  }
+
   void parallel_for(int64_t count, int64_t step, const std::function<void(int64_t, int64_t)>& body) override {
     const auto workers = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
     const int64_t steps = (count + step - 1) / step;

@@ -23,6 +23,9 @@ class RefBackend : public Backend {
   Buffer allocate(int64_t bytes) override { return Buffer::host(bytes); }
   void upload(void* device, const void* host, int64_t bytes) override { copy(device, host, bytes); }
   void download(void* host, const void* device, int64_t bytes) override { copy(host, device, bytes); }
+  void copy(void* to, const void* from, int64_t bytes) override {
+    if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
+  }
   void parallel_for(int64_t count, int64_t, const std::function<void(int64_t, int64_t)>& body) override {
     if (count > 0) body(0, count);
   }
@@ -32,9 +35,6 @@ class RefBackend : public Backend {
   }
 
  private:
-  static void copy(void* to, const void* from, int64_t bytes) {
-    if (bytes > 0) std::memcpy(to, from, static_cast<size_t>(bytes));
-  }
 };
 
 }  // namespace

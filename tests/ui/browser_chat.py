@@ -1,0 +1,97 @@
+"""The chat page in a browser, as its user sees it, and the program that serves it."""
+
+import socket
+import subprocess
+import time
+import urllib.request
+from pathlib import Path
+
+from playwright.sync_api import expect
+
+ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_MODEL = "smollm2:135m"
+
+expect.set_options(timeout=10_000)
+
+
+class Chat:
+    """A page as its user sees it. Anything that goes wrong in the browser fails the test when it ends."""
+
+    def __init__(self, chromium, url, **options):
+        options = {"locale": "en-US", "viewport": {"width": 1200, "height": 800}} | options
+        self.url, self.context, self.faults = url, chromium.new_context(**options), []
+        self.context.on("page", self.watch)
+        self.page = self.context.new_page()
+        self.page.goto(url)
+        self.expect("#composer").to_be_visible()
+
+    def watch(self, page):
+        page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+        page.on("dialog", lambda dialog: (self.faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("request", lambda r: r.url.startswith((self.url, "data:", "blob:")) or self.faults.append(f"request: {r.url}"))
+        page.on("console", lambda m: m.type == "error" and "Failed to load resource" not in m.text
+                and self.faults.append(f"console: {m.text}"))
+
+    def close(self):
+        self.context.close()
+        assert not self.faults, self.faults
+
+    def find(self, selector):
+        return self.page.locator(selector)
+
+    def expect(self, selector):
+        return expect(self.page.locator(selector))
+
+    def button(self, name):
+        return self.page.get_by_role("button", name=name, exact=True)
+
+    def type(self, text):
+        self.page.locator("#composer").fill(text)
+        self.page.keyboard.press("Enter")
+
+    def ask(self, text):
+        """Sends a message and waits until its answer is there."""
+        self.type(text)
+        self.settled()
+
+    def settled(self):
+        self.expect("article.assistant >> nth=-1").not_to_have_attribute("aria-busy", "true")
+        expect(self.page.get_by_role("button", name="Stop")).to_have_count(0)
+
+    @property
+    def answer(self):
+        return self.page.locator("article.assistant").last
+
+    def texts(self):
+        """What the messages on show say, without their buttons."""
+        return [a.locator(".bubble, .markdown").last.inner_text() for a in self.page.locator("article").all()]
+
+
+class RealServer:
+    """`baize serve` with the default model on a free port."""
+
+    def __init__(self, baize, *options):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        self.url = f"http://127.0.0.1:{port}/"
+        command = [baize.program, "serve", DEFAULT_MODEL, "--host", "127.0.0.1", "--port", str(port), *options]
+        self.process = subprocess.Popen(command, env=baize.env, stdin=subprocess.DEVNULL)
+        end = time.monotonic() + 120
+        while not self.answers():
+            assert self.process.poll() is None, "baize serve ended"
+            assert time.monotonic() < end, "baize serve does not answer"
+            time.sleep(0.05)
+
+    def answers(self):
+        try:
+            return self.get("health").status == 200
+        except OSError:
+            return False
+
+    def get(self, path, **headers):
+        return urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=10)
+
+    def close(self):
+        self.process.terminate()
+        assert self.process.wait(30) == 0

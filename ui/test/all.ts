@@ -1,0 +1,4 @@
+import './api.test';
+import './markdown.test';
+import './transfer.test';
+import './tree.test';

@@ -52,6 +52,20 @@ const char* name_of(Activation activation) {
       return "GELU (tanh)";
     case Activation::kRelu:
       return "ReLU";
+    case Activation::kRelu2:
+      return "squared ReLU";
+    case Activation::kGeluQuick:
+      return "GELU (sigmoid)";
+    case Activation::kSigmoid:
+      return "sigmoid";
+    case Activation::kSoftplus:
+      return "softplus";
+    case Activation::kTanh:
+      return "tanh";
+    case Activation::kXielu:
+      return "xIELU";
+    case Activation::kIdentity:
+      return "none";
   }
   return "?";
 }
@@ -71,7 +85,17 @@ std::string describe(const AttnSpec& a) {
 }
 
 std::string describe(const DenseFfn& ffn) {
-  return fmt::format("feed-forward {}, {}", ffn.ff, name_of(ffn.activation));
+  return fmt::format("feed-forward {}, {}{}", ffn.ff, name_of(ffn.activation), ffn.gated ? "" : ", no gate");
+}
+
+std::string describe(const MlaSpec& a) {
+  return fmt::format("latent attention, {} heads of {} + {}, rank {}", a.heads, a.nope_dim, a.rope_dim, a.kv_rank);
+}
+
+std::string describe(const MoeFfn& moe) {
+  std::string text = fmt::format("{} of {} experts of {}", moe.top_k, moe.experts, moe.expert.ff);
+  if (moe.shared.ff > 0) text += fmt::format(" and a shared one of {}", moe.shared.ff);
+  return text + fmt::format(", {}", name_of(moe.expert.activation));
 }
 
 }  // namespace

@@ -1,12 +1,11 @@
 #include <algorithm>
+#include <cmath>
 
 #include "base/check.h"
 #include "base/error.h"
 #include "base/mutate.h"
-#include "model/model.h"
-#include "model/names.h"
+#include "model/binder.h"
 #include "model/rope.h"
-#include "model/weight_store.h"
 #include "ops/dequant.h"
 
 namespace baize {
@@ -17,43 +16,17 @@ int64_t LinearParts::n() const {
   return total;
 }
 
-namespace {
+std::string layer_name(const std::string& name, int64_t layer) {
+  return layer < 0 ? name : fmt::format("layers.{}.{}", layer, name);
+}
 
-class Binder {
- public:
-  Binder(std::shared_ptr<const Checkpoint> checkpoint, const ModelSpec& spec, Backend& backend,
-         const BindOptions& options)
-      : names_(*checkpoint), backend_(backend), options_(options), store_(backend, options.dry) {
-    model_->spec = spec;
-    model_->precision = backend.precision(options.compute);
-    model_->checkpoint = std::move(checkpoint);
-  }
-
-  std::unique_ptr<const Model> bind();
-
- private:
-  void bind_embed_and_head();
-  BoundSublayer bind_sublayer(const Sublayer& sub, int64_t layer);
-  AttnBlock bind_attention(const AttnSpec& spec, int64_t layer);
-  FfnBlock bind_ffn(const DenseFfn& spec, int64_t layer);
-
-  /// `count` linears of the given widths under their own names, or one under the fused name.
-  LinearParts parts(std::span<const std::string> own, const std::string& fused, std::span<const int64_t> widths,
-                    int64_t layer);
-  Linear linear(const std::string& name, int64_t n, int64_t k, int64_t layer);
-  Norm norm(const NormSpec& spec, const std::string& name, int64_t dim, int64_t layer);
-  Rope rope(const RopeSpec& spec);
-  std::vector<float> floats(const SourceTensor& tensor) const;
-  const SourceTensor& checked(const SourceTensor& tensor, const Shape& shape) const;
-
-  TensorNames names_;
-  Backend& backend_;
-  BindOptions options_;
-  WeightStore store_;
-  std::unique_ptr<Model> model_ = std::make_unique<Model>();
-  std::vector<std::pair<RopeSpec, Rope>> ropes_;  // equal specs share one table, so backends can cache by its address
-  size_t states_ = 0;
-};
+Binder::Binder(std::shared_ptr<const Checkpoint> checkpoint, const ModelSpec& spec, Backend& backend,
+               const BindOptions& options)
+    : names_(*checkpoint), backend_(backend), options_(options), store_(backend, options.dry), derived_(options.dry) {
+  model_->spec = spec;
+  model_->precision = backend.precision(options.compute);
+  model_->checkpoint = std::move(checkpoint);
+}
 
 const SourceTensor& Binder::checked(const SourceTensor& tensor, const Shape& shape) const {
   if (tensor.shape == shape) return tensor;
@@ -68,50 +41,95 @@ std::vector<float> Binder::floats(const SourceTensor& tensor) const {
   return values;
 }
 
-std::string layer_name(const std::string& name, int64_t layer) {
-  return layer < 0 ? name : fmt::format("layers.{}.{}", layer, name);
+std::vector<float> Binder::vector(const std::string& name, int64_t dim, int64_t layer) {
+  const SourceTensor* tensor = names_.find(name, layer);
+  if (tensor == nullptr) return {};
+  if (tensor->shape.elements() != dim) checked(*tensor, {dim});
+  return floats(*tensor);
 }
 
-Linear Binder::linear(const std::string& name, int64_t n, int64_t k, int64_t layer) {
-  const SourceTensor& tensor = checked(names_.need(name + ".weight", layer), {n, k});
+Tensor Binder::small(const std::vector<float>& values) { return values.empty() ? Tensor() : store_.small(values); }
+
+std::vector<float> Binder::bias_of(const std::string& name, int64_t n, const Place& place) {
+  const int64_t stored = place.stored_n > 0 ? place.stored_n : n;
+  const SourceTensor* tensor = names_.find(place.bias.empty() ? name + ".bias" : place.bias, place.layer, place.expert);
+  if (tensor == nullptr || mutated("linear.bias")) return {};
+  std::vector<float> all = floats(checked(*tensor, {stored}));
+  if (place.rows.empty()) return all;
+  std::vector<float> ordered;
+  for (const int64_t row : place.rows) ordered.push_back(all[static_cast<size_t>(row)]);
+  return ordered;
+}
+
+Linear Binder::linear(const std::string& name, int64_t n, int64_t k, const Place& place) {
+  const int64_t stored = place.stored_n > 0 ? place.stored_n : n;
+  const SourceTensor* tensor = &names_.need(name + ".weight", place.layer, place.expert);
+  if (place.transposed) {
+    tensor = &derived_.transposed(checked(*tensor, {k, stored}));
+  } else {
+    checked(*tensor, {stored, k});
+  }
+  if (!place.rows.empty() && !mutated("linear.row_order")) tensor = &derived_.permuted(*tensor, place.rows);
+  return linear_of(*tensor, name, place, bias_of(name, n, place));
+}
+
+Linear Binder::linear_of(const SourceTensor& tensor, const std::string& name, const Place& place,
+                         const std::vector<float>& bias) {
+  const int64_t n = tensor.shape[0], k = tensor.shape[1];
   if (k % tensor.format.block_elems() != 0) {
     fail(ErrorKind::kCorrupt, "{}: tensor {} has rows of {} weights, which {} blocks of {} do not divide",
          model_->checkpoint->path(), tensor.name, k, tensor.format.name(), tensor.format.block_elems());
   }
   Linear linear;
   linear.shape = {tensor.format, n, k};
+  linear.alpha = mutated("linear.alpha") ? 1 : place.alpha;
   const Pack* pack = choose_kernels(backend_.linear_kernels(), options_.compute, linear);
   const int64_t before = store_.resident_bytes();
   linear.w = store_.matrix(tensor, pack);
-  if (const SourceTensor* bias = names_.find(name + ".bias", layer); bias != nullptr && !mutated("linear.bias")) {
-    linear.bias = store_.small(floats(checked(*bias, {n})));
+  if (!bias.empty()) {
+    std::vector<float> scaled = bias;
+    for (float& b : scaled) b *= linear.alpha;
+    linear.bias = store_.small(scaled);
   }
+  const std::string full = place.expert < 0 ? name : fmt::format("{}.{}", name, place.expert);
   model_->weights.push_back(
-      {layer_name(name, layer), tensor.name, linear.shape, pack, linear.by_m, store_.resident_bytes() - before});
+      {layer_name(full, place.layer), tensor.name, linear.shape, pack, linear.by_m, store_.resident_bytes() - before});
   return linear;
 }
 
-LinearParts Binder::parts(std::span<const std::string> own, const std::string& fused, std::span<const int64_t> widths,
-                          int64_t layer) {
+LinearParts Binder::parts(const Fused& fused, int64_t k, int64_t layer) {
   LinearParts result;
-  const int64_t k = model_->spec.dims.hidden;
-  if (names_.find(own[0] + ".weight", layer) == nullptr && names_.find(fused + ".weight", layer) != nullptr) {
+  const Place place{.layer = layer, .transposed = model_->spec.transposed};
+  if (names_.find(fused.own[0] + ".weight", layer) == nullptr &&
+      names_.find(fused.name + ".weight", layer) != nullptr) {
     int64_t n = 0;
-    for (const int64_t width : widths) n += width;
-    result.part[result.count++] = linear(fused, n, k, layer);
+    for (const int64_t width : fused.widths) n += width;
+    Place whole = place;
+    whole.rows = fused.rows;
+    result.part[result.count++] = linear(fused.name, n, k, whole);
     return result;
   }
-  for (size_t i = 0; i < own.size(); ++i) result.part[result.count++] = linear(own[i], widths[i], k, layer);
+  for (size_t i = 0; i < fused.own.size(); ++i) {
+    Place own = place;
+    if (i < fused.alphas.size()) own.alpha = fused.alphas[i];
+    result.part[result.count++] = linear(fused.own[i], fused.widths[i], k, own);
+  }
   return result;
 }
 
 Norm Binder::norm(const NormSpec& spec, const std::string& name, int64_t dim, int64_t layer) {
   if (!spec.present) return {};
-  std::vector<float> weight = floats(checked(names_.need(name + ".weight", layer), {dim}));
+  Norm bound;
+  bound.eps = spec.eps;
+  bound.center = spec.center && !mutated("norm.center");
+  std::vector<float> weight(static_cast<size_t>(dim), 1.0f);
+  if (!spec.weightless) weight = floats(checked(names_.need(name + ".weight", layer), {dim}));
   if (spec.plus_one && !mutated("fold.norm_plus_one")) {
     for (float& w : weight) w += 1;
   }
-  return {store_.small(weight), spec.eps};
+  bound.weight = store_.small(weight);
+  if (spec.center && !spec.weightless) bound.bias = small(vector(name + ".bias", dim, layer));
+  return bound;
 }
 
 Rope Binder::rope(const RopeSpec& spec) {
@@ -132,64 +150,82 @@ Rope Binder::rope(const RopeSpec& spec) {
   return bound;
 }
 
-AttnBlock Binder::bind_attention(const AttnSpec& spec, int64_t layer) {
-  const std::array<std::string, 3> own = {"attn.q", "attn.k", "attn.v"};
-  const int64_t q = spec.heads * spec.head_dim;
-  const int64_t kv = spec.kv_heads * spec.head_dim;
-  const std::array<int64_t, 3> widths = {q, kv, kv};
-  AttnBlock block;
-  block.state = states_++;
-  block.qkv = parts(own, "attn.qkv", widths, layer);
-  block.o = linear("attn.o", model_->spec.dims.hidden, q, layer);
-  block.args.shape = {spec.heads, spec.kv_heads, spec.head_dim};
-  block.args.scale = spec.scale;
-  block.args.softcap = mutated("softcap.attention") ? 0 : spec.softcap;
-  block.args.window = mutated("attention.window") ? 0 : spec.window;
-  block.qkv_args.shape = block.args.shape;
-  if (!mutated("norm.qk")) {
-    block.qkv_args.q_norm = norm(spec.q_norm, "attn.q_norm", spec.head_dim, layer);
-    block.qkv_args.k_norm = norm(spec.k_norm, "attn.k_norm", spec.head_dim, layer);
-  }
-  block.qkv_args.rope = rope(spec.rope);
-  return block;
-}
-
-FfnBlock Binder::bind_ffn(const DenseFfn& spec, int64_t layer) {
-  const std::array<std::string, 2> own = {"ffn.gate", "ffn.up"};
-  const std::array<int64_t, 2> widths = {spec.ff, spec.ff};
-  FfnBlock block;
-  block.gate_up = parts(own, "ffn.gate_up", widths, layer);
-  block.down = linear("ffn.down", model_->spec.dims.hidden, spec.ff, layer);
-  block.activation = mutated("ffn.activation") ? Activation::kRelu : spec.activation;
-  block.ff = spec.ff;
-  return block;
-}
-
 BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t layer) {
-  const int64_t hidden = model_->spec.dims.hidden;
   BoundSublayer bound;
-  const bool attention = std::holds_alternative<AttnSpec>(sub.block);
-  const std::string stem = attention ? "attn" : "ffn";
-  bound.pre = norm(sub.pre, stem + ".norm", hidden, layer);
-  if (attention) {
-    bound.block = bind_attention(std::get<AttnSpec>(sub.block), layer);
-  } else {
-    bound.block = bind_ffn(std::get<DenseFfn>(sub.block), layer);
+  const bool feeds = std::holds_alternative<DenseFfn>(sub.block) || std::holds_alternative<MoeFfn>(sub.block);
+  const std::string stem = feeds ? "ffn" : "attn";
+  bound.pre = norm(sub.pre, stem + ".norm", hidden(), layer);
+  const float scale = mutated("residual.scale") ? 1 : sub.scale;
+  std::visit([&](const auto& block) { bound.block = bind_block(block, layer, sub.post.present ? 1 : scale); },
+             sub.block);
+  bound.post = norm(sub.post, stem + ".post_norm", hidden(), layer);
+  if (bound.post.present() && scale != 1) {  // the norm would undo the factor: into its weight
+    std::vector<float> weight = floats(names_.need(stem + ".post_norm.weight", layer));
+    for (float& w : weight) w = (w + (sub.post.plus_one ? 1.0f : 0.0f)) * scale;
+    bound.post.weight = store_.small(weight);
   }
-  bound.post = norm(sub.post, stem + ".post_norm", hidden, layer);
+  bound.parallel = sub.parallel && !mutated("residual.parallel");
+  bound.from_normed = sub.from_normed && !mutated("residual.from_normed");
+  bound.alpha = mutated("residual.alpha") ? 1 : sub.alpha;
+  bound.alphas = small(vector(stem + ".residual.weight", hidden(), layer));
+  bound.after = norm(sub.after, stem + ".after", hidden(), layer);
   return bound;
 }
 
+namespace {
+
+// Sinusoidal positions (Vaswani et al. 2017) as fairseq lays them out: sines, then cosines.
+std::vector<float> sinusoids(int64_t count, int64_t dim) {
+  const int64_t half = dim / 2;
+  const float step = std::log(10000.0f) / static_cast<float>(half - 1);
+  std::vector<float> table(static_cast<size_t>(count * dim));
+  for (int64_t p = 0; p < count; ++p) {
+    for (int64_t i = 0; i < half; ++i) {
+      const float angle = static_cast<float>(p) * std::exp(-step * static_cast<float>(i));
+      table[static_cast<size_t>(p * dim + i)] = std::sin(angle);
+      table[static_cast<size_t>(p * dim + half + i)] = std::cos(angle);
+    }
+  }
+  return table;
+}
+
+}  // namespace
+
 void Binder::bind_embed_and_head() {
   const Dims& dims = model_->spec.dims;
-  const SourceTensor& table = checked(names_.need("embed.weight"), {dims.vocab, dims.hidden});
-  const bool own_head = names_.find("head.weight") != nullptr && !model_->spec.head.tied;
-  model_->spec.head.tied = !own_head;
-  model_->head = linear(own_head && !mutated("head.untied") ? "head" : "embed", dims.vocab, dims.hidden, -1);
+  const EmbedSpec& spec = model_->spec.embed;
+  HeadSpec& head = model_->spec.head;
+  const int64_t width = spec.width > 0 ? spec.width : dims.hidden;
+  const SourceTensor& table = checked(names_.need("embed.weight"), {dims.vocab, width});
+  const bool own_head = names_.find("head.weight") != nullptr && !head.tied;
+  head.tied = !own_head;
+  const Place place{.alpha = head.alpha, .bias = "head.bias"};
+  model_->head = linear(own_head && !mutated("head.untied") ? "head" : "embed", dims.vocab, width, place);
+  if (head.norm.present) {
+    model_->head_block.dense = linear("head.dense", dims.hidden, dims.hidden, {});
+    model_->head_block.norm = norm(head.norm, "head.norm", dims.hidden, -1);
+  }
+  if (width != dims.hidden) {
+    model_->embed_block.proj = linear("embed.proj", dims.hidden, width, {});
+    model_->head_block.proj = linear("head.proj", width, dims.hidden, {});
+  }
+  model_->embed_block.norm = norm(spec.norm, "embed.norm", dims.hidden, -1);
+  Tensor& positions = model_->embed_block.positions;
+  if (spec.positions == EmbedSpec::Positions::kLearned && !mutated("embed.positions")) {
+    const SourceTensor& stored = names_.need("embed.positions.weight");
+    if (stored.shape.rank() != 2 || stored.shape[0] < dims.context + spec.position_offset) {
+      checked(stored, {dims.context + spec.position_offset, dims.hidden});
+    }
+    positions =
+        store_.small(floats(checked(stored, {stored.shape[0], dims.hidden}))).reshaped({stored.shape[0], dims.hidden});
+  } else if (spec.positions == EmbedSpec::Positions::kSinusoidal && !mutated("embed.positions")) {
+    const int64_t count = dims.context + spec.position_offset;
+    positions = store_.small(sinusoids(count, dims.hidden)).reshaped({count, dims.hidden});
+  }
 
   Embed& embed = model_->embed;
-  embed.shape = {table.format, dims.vocab, dims.hidden};
-  embed.alpha = mutated("embed.alpha") ? 1 : model_->spec.embed.alpha;
+  embed.shape = {table.format, dims.vocab, width};
+  embed.alpha = mutated("embed.alpha") ? 1 : spec.alpha;
   const int64_t before = store_.resident_bytes();
   embed.w = store_.matrix(table, nullptr);
   if (own_head) {
@@ -200,19 +236,20 @@ void Binder::bind_embed_and_head() {
 std::unique_ptr<const Model> Binder::bind() {
   bind_embed_and_head();
   for (size_t i = 0; i < model_->spec.layers.size(); ++i) {
-    std::vector<BoundSublayer>& layer = model_->layers.emplace_back();
-    for (const Sublayer& sub : model_->spec.layers[i].sub) {
-      layer.push_back(bind_sublayer(sub, static_cast<int64_t>(i)));
-    }
+    const auto index = static_cast<int64_t>(i);
+    const LayerSpec& spec = model_->spec.layers[i];
+    state_of_layer_.push_back(states_);
+    BoundLayer& layer = model_->layers.emplace_back();
+    for (const Sublayer& sub : spec.sub) layer.sub.push_back(bind_sublayer(sub, index));
+    if (spec.scaled) layer.scale = small(vector("layer.scale.weight", 1, index));
   }
   model_->final_norm = norm(model_->spec.final_norm, "final_norm", model_->spec.dims.hidden, -1);
   names_.check_all_used();
   model_->resident_bytes = store_.resident_bytes();
   model_->buffers = store_.take_buffers();
+  for (Buffer& buffer : derived_.take_buffers()) model_->buffers.push_back(std::move(buffer));
   return std::move(model_);
 }
-
-}  // namespace
 
 std::unique_ptr<const Model> bind(std::shared_ptr<const Checkpoint> checkpoint, const ModelSpec& spec, Backend& backend,
                                   const BindOptions& options) {

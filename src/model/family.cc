@@ -84,8 +84,8 @@ ModelSpec llama_like(const Meta& meta) {
          attention.heads);
   }
   attention.scale = 1 / std::sqrt(static_cast<float>(attention.head_dim));
-  attention.rope = meta.rope(attention.head_dim);
-  const DenseFfn ffn{.ff = meta.integer("intermediate_size"), .activation = meta.activation("silu")};
+  if (meta.has("max_position_embeddings")) attention.rope = meta.rope(attention.head_dim);
+  const DenseFfn ffn{.ff = meta.integer("intermediate_size", 0), .activation = meta.activation("silu")};
 
   ModelSpec spec;
   spec.dims.hidden = hidden;
@@ -96,6 +96,89 @@ ModelSpec llama_like(const Meta& meta) {
   spec.layers.assign(static_cast<size_t>(meta.layers()),
                      LayerSpec{{Sublayer{norm, attention, {}}, Sublayer{norm, ffn, {}}}});
   return spec;
+}
+
+ModelSpec layer_norm_like(const Meta& meta, std::string_view activation) {
+  ModelSpec spec = llama_like(meta.with_defaults({{"rms_norm_eps", 1e-5}}));
+  for_each_norm(spec, [](NormSpec& norm) { norm.center = true; });
+  for (LayerSpec& layer : spec.layers) {
+    ffn(layer).gated = false;
+    ffn(layer).activation = meta.activation(activation);
+  }
+  return spec;
+}
+
+MoeFfn moe_like(const Meta& meta) {
+  MoeFfn moe;
+  moe.experts = meta.integer("num_experts");
+  moe.top_k = meta.integer("num_experts_per_tok");
+  moe.expert.ff = meta.integer("moe_intermediate_size", meta.integer("intermediate_size", 0));
+  moe.expert.activation = meta.activation("silu");
+  moe.shared = moe.expert;
+  moe.shared.ff = meta.integer("num_shared_experts", 0) * moe.expert.ff;
+  if (meta.gguf()) moe.shared.ff = meta.integer("shared_expert_intermediate_size", moe.shared.ff);
+  moe.renormalise = meta.flag("norm_topk_prob", false);
+  moe.scale = meta.number("routed_scaling_factor", 1);
+  return moe;
+}
+
+MoeFfn sigmoid_moe(const Meta& meta) {
+  MoeFfn moe = moe_like(meta);
+  moe.score = RouteArgs::Score::kSigmoid;
+  moe.renormalise = meta.flag("norm_topk_prob", true);
+  moe.norm_min = 1e-20f;
+  moe.groups = meta.integer("n_group", 1);
+  moe.top_groups = meta.integer("topk_group", 1);
+  return moe;
+}
+
+bool is_sparse(const Meta& meta, int64_t layer, int64_t first) {
+  if (meta.has("mlp_layer_types")) return meta.text_at("mlp_layer_types", layer, "") == "sparse";
+  if (meta.lists("mlp_only_layers", layer) || meta.integer("num_experts", 0) == 0) return false;
+  const int64_t step = std::max<int64_t>(1, meta.integer("decoder_sparse_step", 1));
+  return layer >= meta.integer("first_k_dense_replace", first) && (layer + 1) % step == 0;
+}
+
+void use_experts(const Meta& meta, ModelSpec& spec, const MoeFfn& moe, int64_t first) {
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    if (is_sparse(meta, static_cast<int64_t>(i), first)) spec.layers[i].sub.back().block = moe;
+  }
+}
+
+void windows_by_type(const Meta& meta, ModelSpec& spec, const std::function<bool(int64_t)>& slides) {
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    AttnSpec& a = attn(spec.layers[i]);
+    const auto index = static_cast<int64_t>(i);
+    const std::string type = meta.layer_type(index, slides(index) ? "sliding_attention" : "full_attention");
+    if (type == "sliding_attention") a.window = meta.integer("sliding_window", 0);
+    if (a.rope.kind != RopeSpec::Kind::kNone) a.rope = meta.rope(a.head_dim, type);
+  }
+}
+
+void norm_qk(ModelSpec& spec, Axis axis) {
+  for (LayerSpec& layer : spec.layers) {
+    AttnSpec& a = attn(layer);
+    a.q_norm = a.k_norm = layer.sub.front().pre.present ? layer.sub.front().pre : layer.sub.front().post;
+    a.norm_axis = axis;
+  }
+}
+
+void norm_after(LayerSpec& layer) {
+  for (Sublayer& sub : layer.sub) {
+    sub.after = sub.pre;
+    sub.pre = {};
+  }
+}
+
+void norm_post(LayerSpec& layer) {
+  for (Sublayer& sub : layer.sub) {
+    sub.post = sub.pre;
+    sub.pre = {};
+  }
+}
+
+void sandwich(LayerSpec& layer) {
+  for (Sublayer& sub : layer.sub) sub.post = sub.pre;
 }
 
 namespace {
@@ -112,12 +195,16 @@ T& block_of(LayerSpec& layer) {
 
 AttnSpec& attn(LayerSpec& layer) { return block_of<AttnSpec>(layer); }
 DenseFfn& ffn(LayerSpec& layer) { return block_of<DenseFfn>(layer); }
+MoeFfn& moe(LayerSpec& layer) { return block_of<MoeFfn>(layer); }
+MlaSpec& mla(LayerSpec& layer) { return block_of<MlaSpec>(layer); }
+bool has_attention(const LayerSpec& layer) { return std::holds_alternative<AttnSpec>(layer.sub.front().block); }
 
 void for_each_norm(ModelSpec& spec, const std::function<void(NormSpec&)>& change) {
   for (LayerSpec& layer : spec.layers) {
     for (Sublayer& sub : layer.sub) {
       change(sub.pre);
       change(sub.post);
+      change(sub.after);
       if (AttnSpec* a = std::get_if<AttnSpec>(&sub.block)) {
         change(a->q_norm);
         change(a->k_norm);

@@ -43,9 +43,40 @@ struct FamilyRegistration {
 /// Pre-norm decoder of rotary attention and gated FFN, as Llama defined it.
 ModelSpec llama_like(const Meta& meta);
 
-/// The attention or dense FFN of a layer. The layer must have one.
+/// Llama's shape with latent attention (families/deepseek.cc).
+ModelSpec latent_like(const Meta& meta);
+
+/// The same with layer norms and an FFN without a gate, as GPT-2 and its kin have.
+ModelSpec layer_norm_like(const Meta& meta, std::string_view activation);
+
+/// Experts as most configurations describe them: a softmax router; or sigmoid scores with groups and a bias for the
+/// choice (DeepSeek-V3).
+MoeFfn moe_like(const Meta& meta);
+MoeFfn sigmoid_moe(const Meta& meta);
+/// Whether a layer has experts; where the configuration does not say, layers from `first` on have.
+bool is_sparse(const Meta& meta, int64_t layer, int64_t first = 0);
+/// Puts `moe` into every such layer.
+void use_experts(const Meta& meta, ModelSpec& spec, const MoeFfn& moe, int64_t first = 0);
+
+/// Windows in layers of type sliding_attention; where the configuration has no types, `slides` tells. Each layer gets
+/// the rotation of its type.
+void windows_by_type(
+    const Meta& meta, ModelSpec& spec, const std::function<bool(int64_t)>& slides = [](int64_t) { return false; });
+
+/// A norm of queries and keys like the layer's own, in every layer.
+void norm_qk(ModelSpec& spec, Axis axis = Axis::kHead);
+
+/// Where a layer's norms stand: after the sum; after the block; before and after the block.
+void norm_after(LayerSpec& layer);
+void norm_post(LayerSpec& layer);
+void sandwich(LayerSpec& layer);
+
+/// The attention, dense FFN, ... of a layer. The layer must have one.
 AttnSpec& attn(LayerSpec& layer);
 DenseFfn& ffn(LayerSpec& layer);
+MoeFfn& moe(LayerSpec& layer);
+MlaSpec& mla(LayerSpec& layer);
+bool has_attention(const LayerSpec& layer);  // in its first sublayer
 
 /// Changes every norm of the spec, q/k norms and absent ones included.
 void for_each_norm(ModelSpec& spec, const std::function<void(NormSpec&)>& change);

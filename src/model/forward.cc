@@ -1,73 +1,116 @@
 #include "base/mutate.h"
-#include "model/model.h"
+#include "model/blocks/blocks.h"
 
 namespace baize {
 
 namespace {
 
-struct Step {
-  const StepInput& input;
-  Ops& ops;
+/// The residual stream of a step. What a sublayer adds to it waits until the next reader, whose norm takes it along.
+class Stream {
+ public:
+  Stream(const Model& model, const StepInput& input, Ops& ops)
+      : ops_(ops),
+        x_(ops.temp(ops.precision().residual, {input.rows, model.spec.dims.hidden})),
+        normed_(ops.temp(ops.precision().act, x_.shape)),
+        delta_(ops.temp(ops.precision().act, x_.shape)) {}
+
+  const Tensor& x() const { return x_; }
+  const Tensor& delta() const { return delta_; }
+
+  /// What the sublayer reads.
+  const Tensor& enter(const BoundSublayer& sub) {
+    if (sub.parallel) {
+      if (sub.pre.present()) ops_.norm(x_, sub.pre, normed_);
+      flush();
+      return normed_;
+    }
+    if (pending_ && sub.pre.present()) {
+      ops_.add_norm(x_, delta_, sub.pre, normed_);
+      pending_ = false;
+    } else {
+      flush();
+      sub.pre.present() ? ops_.norm(x_, sub.pre, normed_) : ops_.scale(x_, {}, 1, normed_);
+    }
+    if (sub.from_normed) ops_.scale(normed_, {}, sub.alpha, x_);
+    if (!sub.from_normed && (sub.alpha != 1 || sub.alphas.present())) ops_.scale(x_, sub.alphas, sub.alpha, x_);
+    return normed_;
+  }
+
+  void leave(const BoundSublayer& sub) {
+    pending_ = true;
+    if (sub.post.present() && !mutated("norm.post")) ops_.norm(delta_, sub.post, delta_);
+    if (!sub.after.present()) return;
+    flush();
+    ops_.norm(x_, sub.after, x_);
+  }
+
+  void flush() {
+    if (pending_) ops_.add(x_, delta_);
+    pending_ = false;
+  }
+
+ private:
+  Ops& ops_;
+  Tensor x_, normed_, delta_;
+  bool pending_ = false;
 };
 
-// x [rows, hidden] -> out [rows, hidden]
-void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops] = step;
-  const AttnShape& s = block.args.shape;
-  const KvView& kv = input.kv[block.state];
-  const Tensor qkv = ops.temp(x.dtype, {input.rows, block.qkv.n()});
-  const Tensor q = ops.temp(x.dtype, {input.rows, s.heads, s.head_dim});
-  const Tensor attended = ops.temp(x.dtype, {input.rows, s.heads, s.head_dim});
-  ops.linear(block.qkv.span(), x, qkv);
-  ops.qk_norm_rope_store(block.qkv_args, qkv, kv, q);
-  ops.attention(block.args, q, kv, attended);
-  ops.linear({&block.o, 1}, attended.reshaped({input.rows, s.heads * s.head_dim}), out);
+void embed(const Model& model, const StepInput& input, Ops& ops, const Tensor& x) {
+  const Ops::Scope scope(ops);
+  const EmbedBlock& block = model.embed_block;
+  if (block.proj.present()) {
+    const Tensor narrow = ops.temp(ops.precision().act, {input.rows, model.embed.shape.k});
+    ops.embed(model.embed, narrow);
+    ops.linear({&block.proj, 1}, narrow, x);
+  } else {
+    ops.embed(model.embed, x);
+  }
+  if (block.positions.present()) ops.add_positions(block.positions, model.spec.embed.position_offset, x);
+  if (block.norm.present() && !mutated("embed.norm")) ops.norm(x, block.norm, x);
 }
 
-void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops] = step;
-  const Tensor gate_up = ops.temp(x.dtype, {input.rows, 2 * block.ff});
-  const Tensor gated = ops.temp(x.dtype, {input.rows, block.ff});
-  ops.linear(block.gate_up.span(), x, gate_up);
-  ops.gated_activation(gate_up, block.activation, gated);
-  ops.linear({&block.down, 1}, gated, out);
+void head(const Model& model, const StepInput& input, Ops& ops, const Tensor& x, const Tensor& logits) {
+  const HeadBlock& block = model.head_block;
+  const Tensor last = ops.temp(x.dtype, {input.out_count, x.shape[1]});
+  Tensor normed = ops.temp(ops.precision().act, last.shape);
+  ops.gather_out_rows(x, last);
+  model.final_norm.present() ? ops.norm(last, model.final_norm, normed) : ops.scale(last, {}, 1, normed);
+  if (block.dense.present()) {
+    const Tensor dense = ops.temp(normed.dtype, normed.shape);
+    ops.linear({&block.dense, 1}, normed, dense);
+    ops.activate({.kind = model.spec.head.activation}, dense, dense);
+    ops.norm(dense, block.norm, normed);
+  }
+  if (block.proj.present()) {
+    const Tensor narrow = ops.temp(normed.dtype, {input.out_count, block.proj.shape.n});
+    ops.linear({&block.proj, 1}, normed, narrow);
+    normed = narrow;
+  }
+  ops.linear({&model.head, 1}, normed, logits,
+             Epilogue{.softcap = mutated("softcap.logits") ? 0 : model.spec.head.softcap});
 }
 
 }  // namespace
 
 void forward(const Model& model, const StepInput& input, Ops& ops, const StepOutput& output) {
   ops.begin_step(input);
-  const DType act = ops.precision().act;
-  const Shape wide{input.rows, model.spec.dims.hidden};
-  const Tensor residual = ops.temp(ops.precision().residual, wide);
-  const Tensor normed = ops.temp(act, wide);
-  const Tensor delta = ops.temp(act, wide);  // what the last sublayer adds to the residual, not added yet
-  bool pending = false;
-
-  ops.embed(model.embed, residual);
-  for (const auto& layer : model.layers) {
-    for (const BoundSublayer& sub : layer) {
+  Stream stream(model, input, ops);
+  embed(model, input, ops, stream.x());
+  for (const BoundLayer& layer : model.layers) {
+    for (const BoundSublayer& sub : layer.sub) {
       const Ops::Scope scope(ops);
-      if (pending) {
-        ops.add_norm(residual, delta, sub.pre, normed);
-      } else {
-        ops.norm(residual, sub.pre, normed);
-      }
-      std::visit([&](const auto& block) { run(block, Step{input, ops}, normed, delta); }, sub.block);
-      if (sub.post.present() && !mutated("norm.post")) ops.norm(delta, sub.post, delta);
-      pending = true;
+      const Tensor& read = stream.enter(sub);
+      std::visit([&](const auto& block) { run(block, Step{input, ops}, read, stream.delta()); }, sub.block);
+      stream.leave(sub);
+    }
+    if (layer.scale.present() && !mutated("residual.layer_scale")) {
+      stream.flush();
+      ops.scale(stream.x(), layer.scale, 1, stream.x());
     }
   }
-
   if (input.out_count > 0) {
-    ops.add(residual, delta);
-    const Shape out_wide{input.out_count, model.spec.dims.hidden};
-    const Tensor last = ops.temp(residual.dtype, out_wide);
-    const Tensor last_normed = ops.temp(act, out_wide);
-    ops.gather_out_rows(residual, last);
-    ops.norm(last, model.final_norm, last_normed);
-    ops.linear({&model.head, 1}, last_normed, output.logits,
-               Epilogue{.softcap = mutated("softcap.logits") ? 0 : model.spec.head.softcap});
+    stream.flush();
+    head(model, input, ops, stream.x(), output.logits);
   }
   ops.end_step();
 }

@@ -1,5 +1,6 @@
 #include "model/meta.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -61,8 +62,16 @@ std::string Meta::spelled(std::string_view key) const {
 
 const Json* Meta::find(std::string_view key) const {
   if (gguf() && gguf_key(key).empty()) return nullptr;
-  const auto it = root_.find(spelled(key));
-  return it == root_.end() || it->is_null() ? nullptr : &*it;
+  const auto at = [&](std::string_view name) -> const Json* {
+    const auto it = root_.find(name);
+    return it == root_.end() || it->is_null() ? nullptr : &*it;
+  };
+  if (const Json* value = at(spelled(key)); value != nullptr || gguf()) return value;
+  for (const std::string_view other : key_aliases(key)) {
+    if (other.empty()) continue;
+    if (const Json* value = at(other)) return value;
+  }
+  return nullptr;
 }
 
 void Meta::wrong(std::string_view key, std::string_view expected) const {
@@ -107,6 +116,49 @@ std::string Meta::text(std::string_view key, const std::string& otherwise) const
   return value->get<std::string>();
 }
 
+int64_t Meta::entry(std::string_view key, int64_t index, int64_t otherwise) const {
+  const Json* list = find(key);
+  if (list == nullptr) return otherwise;
+  if (!list->is_array()) return integer(key);
+  if (index >= static_cast<int64_t>(list->size())) wrong(key, "a list with one entry a layer");
+  const Json& value = (*list)[static_cast<size_t>(index)];
+  if (value.is_boolean()) return value.get<bool>() ? 1 : 0;
+  if (!value.is_number() || value.get<double>() < 0 || value.get<double>() > static_cast<double>(kMaxInteger)) {
+    wrong(key, "a list of numbers");
+  }
+  return value.get<int64_t>();
+}
+
+float Meta::number_at(std::string_view key, int64_t index, float otherwise) const {
+  const Json* list = find(key);
+  if (list == nullptr) return otherwise;
+  const bool fits = list->is_array() && index < static_cast<int64_t>(list->size());
+  if (!fits || !(*list)[static_cast<size_t>(index)].is_number()) wrong(key, "a list of numbers");
+  return (*list)[static_cast<size_t>(index)].get<float>();
+}
+
+std::string Meta::text_at(std::string_view key, int64_t index, const std::string& otherwise) const {
+  const Json* list = find(key);
+  if (list == nullptr || !list->is_array() || list->empty()) return otherwise;
+  const Json& value = (*list)[static_cast<size_t>(index) % list->size()];
+  if (!value.is_string()) wrong(key, "a list of strings");
+  return value.get<std::string>();
+}
+
+bool Meta::lists(std::string_view key, int64_t value) const {
+  const Json* list = find(key);
+  return list != nullptr && list->is_array() && std::find(list->begin(), list->end(), Json(value)) != list->end();
+}
+
+Meta Meta::inner(std::string_view key) const {
+  Meta meta(*this);
+  const Json* value = find(key);
+  if (value == nullptr || !value->is_object()) return meta;
+  const Json copy = *value;
+  for (const auto& [name, entry] : copy.items()) meta.root_[name] = entry;
+  return meta;
+}
+
 int64_t Meta::layers() const {
   constexpr int64_t kMaxLayers = 4096;
   const int64_t layers = integer("num_hidden_layers");
@@ -130,10 +182,7 @@ std::string Meta::layer_type(int64_t layer, const std::string& otherwise) const 
     wrong("layer_types", "a list with one entry a layer");
   }
   const Json& type = (*list)[static_cast<size_t>(layer)];
-  if (type != "full_attention" && type != "sliding_attention") {
-    fail(ErrorKind::kUnsupported, "{}: layer_types[{}] is {}; this family has full_attention and sliding_attention",
-         checkpoint_.path(), layer, type.dump().substr(0, 60));
-  }
+  if (!type.is_string()) wrong("layer_types", "a list of strings");
   return type.get<std::string>();
 }
 
@@ -158,9 +207,19 @@ Activation Meta::activation(std::string_view otherwise) const {
     std::string_view name;
     Activation activation;
   };
-  static constexpr Row kRows[] = {{"silu", Activation::kSilu},         {"swish", Activation::kSilu},
-                                  {"gelu", Activation::kGelu},         {"gelu_pytorch_tanh", Activation::kGeluTanh},
-                                  {"gelu_new", Activation::kGeluTanh}, {"relu", Activation::kRelu}};
+  static constexpr Row kRows[] = {{"silu", Activation::kSilu},
+                                  {"swish", Activation::kSilu},
+                                  {"gelu", Activation::kGelu},
+                                  {"gelu_pytorch_tanh", Activation::kGeluTanh},
+                                  {"gelu_new", Activation::kGeluTanh},
+                                  {"gelu_fast", Activation::kGeluTanh},
+                                  {"relu", Activation::kRelu},
+                                  {"relu2", Activation::kRelu2},
+                                  {"quick_gelu", Activation::kGeluQuick},
+                                  {"sigmoid", Activation::kSigmoid},
+                                  {"tanh", Activation::kTanh},
+                                  {"xielu", Activation::kXielu},
+                                  {"linear", Activation::kIdentity}};
   const std::string name = text("hidden_activation", text("hidden_act", std::string(otherwise)));
   for (const Row& row : kRows) {
     if (row.name == name) return row.activation;

@@ -35,11 +35,19 @@ class Meta {
   bool flag(std::string_view key, bool otherwise) const;
   std::string text(std::string_view key, const std::string& otherwise) const;
 
+  /// Entry `index` of a list of whole numbers or flags; the number itself where the key holds one for all.
+  int64_t entry(std::string_view key, int64_t index, int64_t otherwise) const;
+  float number_at(std::string_view key, int64_t index, float otherwise) const;
+  std::string text_at(std::string_view key, int64_t index, const std::string& otherwise) const;  // lists repeat
+  bool lists(std::string_view key, int64_t value) const;  // whether the list holds the value
+  /// The same metadata with the keys of an object inside it on top.
+  Meta inner(std::string_view key) const;
+
   int64_t layers() const;
   int64_t vocab() const;    // vocab_size; for GGUF, the rows of the embedding table
   int64_t context() const;  // configured, else max_position_embeddings
-  /// layer_types[layer] ("full_attention", "sliding_attention"), or `otherwise` when the file has no such list. GGUF
-  /// files have sliding_window_pattern instead: a period, or a flag a layer.
+  /// layer_types[layer] ("full_attention", "sliding_attention", ...), or `otherwise` when the file has no such list.
+  /// GGUF files have sliding_window_pattern instead: a period, or a flag a layer.
   std::string layer_type(int64_t layer, const std::string& otherwise) const;
   /// hidden_activation or hidden_act, by its Hugging Face name. Throws Error(kUnsupported) for an unknown one.
   Activation activation(std::string_view otherwise) const;

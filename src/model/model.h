@@ -15,34 +15,90 @@
 
 namespace baize {
 
-/// Up to three linears that read the same input and fill adjacent columns.
+/// Up to four linears that read the same input and fill adjacent columns.
 struct LinearParts {
-  std::array<Linear, 3> part;
+  std::array<Linear, 4> part;
   size_t count = 0;
   std::span<const Linear> span() const { return {part.data(), count}; }
   int64_t n() const;
 };
 
 struct AttnBlock {
-  LinearParts qkv;
+  LinearParts qkv;  // and the output gate, last
   QkvArgs qkv_args;
   AttnArgs args;
   Linear o;
-  size_t state = 0;  // index into StepInput::kv
+  size_t state = 0;   // index into StepInput::kv
+  int64_t v_dim = 0;  // of a value
+  Norm q_all, k_all;  // over all heads at once, before qkv_args
+  Norm out_norm;
+  float clip = 0;      // > 0: of q, k and v
+  int64_t gate_n = 0;  // columns of the gate; 0: none
+  Activation gate = Activation::kSigmoid;
+  bool values_are_keys = false;
+};
+
+struct MlaBlock {
+  LinearParts q;  // from x, or from the compressed queries
+  Linear q_a;
+  Norm q_norm, kv_norm;
+  Linear kv_a;
+  std::vector<Linear> k_up, v_up;  // one a head: nope_dim -> kv_rank, kv_rank -> v_dim
+  Linear gate, o;
+  LatentArgs latent;
+  AttnArgs args;
+  int64_t v_dim = 0;
+  size_t state = 0;
 };
 
 struct FfnBlock {
   LinearParts gate_up;
-  Activation activation = Activation::kSilu;
-  int64_t ff = 0;
   Linear down;
+  int64_t ff = 0;
+  ActArgs activation;
+  Norm inner_norm;
 };
 
-using BoundBlock = std::variant<AttnBlock, FfnBlock>;
+struct MoeBlock {
+  Linear router;
+  Norm router_norm;
+  float router_softcap = 0;
+  RouteArgs route;
+  std::vector<Linear> gate, up, down;  // one an expert; gate is empty where `up` holds both
+  ActArgs activation;
+  bool gated = true, weigh_input = false;
+  FfnBlock shared;  // ff 0: none
+  Linear shared_gate;
+  Tensor out_bias;  // f32 [hidden]
+};
 
+using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock>;
+
+/// See Sublayer.
 struct BoundSublayer {
   Norm pre, post;
   BoundBlock block;
+  bool parallel = false, from_normed = false;
+  float alpha = 1;
+  Tensor alphas;  // f32 [hidden]: a factor a channel instead
+  Norm after;
+};
+
+struct BoundLayer {
+  std::vector<BoundSublayer> sub;
+  Tensor scale;  // f32 [1]; absent: none
+};
+
+/// What stands before the first layer and after the last, beside the table and the head matrix.
+struct EmbedBlock {
+  Linear proj;       // from the table's width
+  Tensor positions;  // f32 [rows, hidden]
+  Norm norm;
+};
+struct HeadBlock {
+  Linear proj;   // to the head's width
+  Linear dense;  // with an activation and a norm before the head
+  Norm norm;
 };
 
 /// One bound weight, for `inspect` and the memory plan.
@@ -64,8 +120,10 @@ struct Model {
   ModelSpec spec;
   Precision precision;
   Embed embed;
-  std::vector<std::vector<BoundSublayer>> layers;
+  EmbedBlock embed_block;
+  std::vector<BoundLayer> layers;
   Norm final_norm;
+  HeadBlock head_block;
   Linear head;
 
   std::vector<WeightInfo> weights;

@@ -41,40 +41,208 @@ constexpr KeyRow kKeys[] = {
     {"original_max_position_embeddings", "rope.scaling.original_context_length"},
 };
 
-// Canonical stem, then its spellings; the first that exists is taken. ".weight" and ".bias" are kept as they are.
-// "M." stands for the model prefix, "L." for the layer prefix.
+// Other spellings of keys in config.json, tried in order when the key itself is missing.
+struct AliasRow {
+  std::string_view key;
+  std::array<std::string_view, 6> others;
+};
+
+constexpr AliasRow kAliases[] = {
+    {"hidden_size", {"n_embd", "d_model"}},
+    {"num_hidden_layers", {"n_layer", "n_layers", "num_layers"}},
+    {"num_attention_heads", {"n_head", "n_heads", "num_heads", "attention_heads"}},
+    {"intermediate_size", {"n_inner", "ffn_dim", "ffn_hidden_size"}},
+    {"max_position_embeddings", {"n_positions", "max_seq_len", "model_max_length", "context_length", "n_ctx"}},
+    {"rms_norm_eps", {"layer_norm_epsilon", "layer_norm_eps", "norm_eps", "norm_epsilon"}},
+    {"hidden_act", {"activation_function", "activation", "afn", "mlp_hidden_act"}},
+    {"num_experts", {"num_local_experts", "n_routed_experts", "moe_num_experts"}},
+    {"num_experts_per_tok", {"moe_topk", "moe_k", "num_experts_per_token", "top_k_experts"}},
+    {"num_shared_experts", {"n_shared_experts", "moe_num_shared_experts"}},
+    {"n_group", {"num_expert_group"}},
+    {"routed_scaling_factor", {"route_scale", "router_scaling_factor", "moe_routed_scaling_factor"}},
+};
+
+// Canonical stem, then its spellings; the first that exists is taken. ".weight" and ".bias" are appended ("_weight",
+// "_bias" or, for a weight, nothing where the file has it so). "M." stands for the model prefix, "L." for the layer
+// prefix, "E" for the expert.
 struct TensorRow {
   std::string_view canonical;
-  std::array<std::string_view, 2> hf;
-  std::array<std::string_view, 2> gguf;
+  std::array<std::string_view, 16> hf;
+  std::array<std::string_view, 3> gguf;
 };
 
 constexpr TensorRow kTensors[] = {
-    {"embed", {"M.embed_tokens"}, {"token_embd"}},
-    {"final_norm", {"M.norm"}, {"output_norm"}},
-    {"head", {"lm_head", "language_model.lm_head"}, {"output"}},
-    {"attn.norm", {"L.input_layernorm"}, {"L.attn_norm"}},
-    {"attn.q", {"L.self_attn.q_proj"}, {"L.attn_q"}},
-    {"attn.k", {"L.self_attn.k_proj"}, {"L.attn_k"}},
-    {"attn.v", {"L.self_attn.v_proj"}, {"L.attn_v"}},
-    {"attn.qkv", {"L.self_attn.qkv_proj"}, {"L.attn_qkv"}},
-    {"attn.o", {"L.self_attn.o_proj"}, {"L.attn_output"}},
-    {"attn.q_norm", {"L.self_attn.q_norm"}, {"L.attn_q_norm"}},
-    {"attn.k_norm", {"L.self_attn.k_norm"}, {"L.attn_k_norm"}},
-    {"attn.post_norm", {"L.post_attention_layernorm"}, {"L.post_attention_norm"}},
-    {"ffn.norm", {"L.pre_feedforward_layernorm", "L.post_attention_layernorm"}, {"L.ffn_norm"}},
-    {"ffn.gate", {"L.mlp.gate_proj"}, {"L.ffn_gate"}},
-    {"ffn.up", {"L.mlp.up_proj"}, {"L.ffn_up"}},
-    {"ffn.gate_up", {"L.mlp.gate_up_proj"}, {"L.ffn_up"}},
-    {"ffn.down", {"L.mlp.down_proj"}, {"L.ffn_down"}},
-    {"ffn.post_norm", {"L.post_feedforward_layernorm"}, {"L.post_ffw_norm"}},
+    {"embed",
+     {"M.embed_tokens", "M.wte", "M.word_embeddings", "M.tokens_embed", "M.embed_in", "M.embeddings",
+      "M.embeddings.tok_embeddings"},
+     {"token_embd"}},
+    {"embed.norm", {"M.word_embeddings_layernorm", "M.embeddings.norm", "M.blocks.0.pre_ln"}, {"token_embd_norm"}},
+    {"embed.positions", {"M.wpe", "M.positions_embed", "M.embed_positions"}, {"position_embd"}},
+    {"embed.proj", {"M.project_in"}, {}},
+    {"final_norm",
+     {"M.norm", "M.ln_f", "M.norm_f", "M.final_layernorm", "M.final_layer_norm", "M.final_norm", "M.layer_norm",
+      "M.embedding_norm", "M.ln_out"},
+     {"output_norm"}},
+    {"head", {"lm_head", "embed_out", "head", "language_model.lm_head", "decoder"}, {"output"}},
+    {"head.proj", {"M.project_out"}, {}},
+    {"head.dense", {"lm_head.dense"}, {}},
+    {"head.norm", {"lm_head.norm"}, {}},
+    {"attn.norm",
+     {"L.input_layernorm", "L.ln_1", "L.self_attn_layer_norm", "L.attention_layernorm", "L.norm_1",
+      "L.norm_attn_norm.norm_1", "L.ln_attn", "L.attn_norm", "L.operator_norm", "L.temporal_pre_norm", "L.ln1",
+      "L.attention_layer_norm", "L.norm"},
+     {"L.attn_norm"}},
+    {"attn.q",
+     {"L.self_attn.q_proj", "L.attn.q_proj", "L.attn.attention.q_proj", "L.temporal_block.q_proj", "L.mixer.q_proj"},
+     {"L.attn_q"}},
+    {"attn.k",
+     {"L.self_attn.k_proj", "L.attn.k_proj", "L.attn.attention.k_proj", "L.temporal_block.k_proj", "L.mixer.k_proj"},
+     {"L.attn_k"}},
+    {"attn.v",
+     {"L.self_attn.v_proj", "L.attn.v_proj", "L.attn.attention.v_proj", "L.temporal_block.v_proj", "L.mixer.v_proj"},
+     {"L.attn_v"}},
+    {"attn.qkv",
+     {"L.self_attn.qkv_proj", "L.self_attention.query_key_value", "L.attention.query_key_value",
+      "L.self_attn.query_key_value", "L.attn.c_attn", "L.attn.qkv_proj", "L.attn.Wqkv", "L.norm_attn_norm.attn.Wqkv"},
+     {"L.attn_qkv"}},
+    {"attn.o",
+     {"L.self_attn.o_proj", "L.self_attn.out_proj", "L.self_attn.dense", "L.self_attention.dense", "L.attention.dense",
+      "L.attn.c_proj", "L.attn.out_proj", "L.attn.attention.out_proj", "L.attn.Wo", "L.norm_attn_norm.attn.out_proj",
+      "L.temporal_block.o_proj", "L.mixer.o_proj"},
+     {"L.attn_output"}},
+    {"attn.gate", {"L.self_attn.gate_proj", "L.self_attn.g_proj", "L.self_attn.linear_gate"}, {"L.attn_gate"}},
+    {"attn.sinks",
+     {"L.self_attn.sinks", "L.self_attn.attention_sink_bias", "L.self_attn.learnable_sink_param"},
+     {"L.attn_sinks"}},
+    {"attn.q_norm",
+     {"L.self_attn.q_norm", "L.self_attn.q_layernorm", "L.self_attn.query_layernorm"},
+     {"L.attn_q_norm"}},
+    {"attn.k_norm", {"L.self_attn.k_norm", "L.self_attn.k_layernorm", "L.self_attn.key_layernorm"}, {"L.attn_k_norm"}},
+    {"attn.q_norm.head", {"L.self_attn.q_layernorm.norms.E"}, {}},
+    {"attn.k_norm.head", {"L.self_attn.k_layernorm.norms.E"}, {}},
+    {"attn.v_norm", {}, {}},
+    {"attn.out_norm", {"L.self_attn.attn_sub_norm"}, {"L.attn_sub_norm"}},
+    {"attn.post_norm",
+     {"L.post_self_attn_layernorm", "L.post_norm1", "L.post_attention_layernorm"},
+     {"L.post_attention_norm"}},
+    {"attn.after", {"L.self_attn_layer_norm", "L.ln_1"}, {}},
+    {"attn.residual", {"L.input_residual"}, {}},
+    {"mla.q_a", {"L.self_attn.q_a_proj"}, {"L.attn_q_a"}},
+    {"mla.q_b", {"L.self_attn.q_b_proj"}, {"L.attn_q_b"}},
+    {"mla.q_norm", {"L.self_attn.q_a_layernorm"}, {"L.attn_q_a_norm"}},
+    {"mla.kv_a", {"L.self_attn.kv_a_proj_with_mqa"}, {"L.attn_kv_a_mqa"}},
+    {"mla.kv_norm", {"L.self_attn.kv_a_layernorm"}, {"L.attn_kv_a_norm"}},
+    {"mla.kv_b", {"L.self_attn.kv_b_proj"}, {"L.attn_kv_b"}},
+    {"ffn.norm",
+     {"L.pre_feedforward_layernorm", "L.pre_mlp_layernorm", "L.pre_ff_layernorm", "L.ln_2", "L.norm_2",
+      "L.norm_attn_norm.norm_2", "L.ln_mlp", "L.mlp_norm", "L.ffn_norm", "L.feedforward_layernorm",
+      "L.feedforward_layer_norm", "L.channel_pre_norm", "L.final_layer_norm", "L.ln2", "L.post_attention_layernorm",
+      "L.norm"},
+     {"L.ffn_norm"}},
+    {"ffn.gate",
+     {"L.mlp.gate_proj", "L.feed_forward.gate_proj", "L.feed_forward.w1", "L.mlp_block.gate_proj",
+      "L.block_sparse_moe.gate_proj", "L.mlp.linear_gate"},
+     {"L.ffn_gate"}},
+    {"ffn.up",
+     {"L.mlp.up_proj", "L.feed_forward.up_proj", "L.feed_forward.w3", "L.mlp.fc1", "L.fc1", "L.mlp.fc_in", "L.mlp.c_fc",
+      "L.mlp.dense_h_to_4h", "L.ffn.up_proj", "L.mlp_block.up_proj", "L.block_sparse_moe.up_proj"},
+     {"L.ffn_up"}},
+    {"ffn.gate_up", {"L.mlp.gate_up_proj", "L.mlp.Wi"}, {"L.ffn_up"}},
+    {"ffn.down",
+     {"L.mlp.down_proj", "L.feed_forward.down_proj", "L.feed_forward.w2", "L.mlp.fc2", "L.fc2", "L.mlp.fc_out",
+      "L.mlp.c_proj", "L.mlp.dense_4h_to_h", "L.ffn.down_proj", "L.mlp_block.down_proj", "L.block_sparse_moe.down_proj",
+      "L.mlp.Wo"},
+     {"L.ffn_down"}},
+    {"ffn.inner_norm", {"L.mlp.ffn_sub_norm"}, {"L.ffn_sub_norm"}},
+    {"ffn.alpha_p", {"L.mlp.act_fn.alpha_p"}, {}},
+    {"ffn.alpha_n", {"L.mlp.act_fn.alpha_n"}, {}},
+    {"ffn.beta", {"L.mlp.act_fn.beta"}, {}},
+    {"ffn.eps", {"L.mlp.act_fn.eps"}, {}},
+    {"ffn.post_norm", {"L.post_mlp_layernorm", "L.post_norm2", "L.post_feedforward_layernorm"}, {"L.post_ffw_norm"}},
+    {"ffn.after", {"L.final_layer_norm", "L.ln_2"}, {}},
+    {"ffn.residual", {"L.post_attention_residual"}, {}},
+    {"layer.scale", {"L.layer_scalar"}, {"L.layer_output_scale"}},
+    {"moe.router",
+     {"L.mlp.gate", "L.mlp.router", "L.mlp.router.gate", "L.block_sparse_moe.gate", "L.block_sparse_moe.router.layer",
+      "L.block_sparse_moe.router", "L.feed_forward.router", "L.feed_forward.gate", "L.mlp.router.layer",
+      "L.mlp.gate.wg", "L.ffn.router.layer", "L.ffn.gate", "L.mixer.gate"},
+     {"L.ffn_gate_inp"}},
+    {"moe.choice",
+     {"L.mlp.gate.e_score_correction", "L.mlp.e_score_correction", "L.mlp.expert",
+      "L.mlp.moe_statics.e_score_correction", "L.block_sparse_moe.e_score_correction",
+      "L.block_sparse_moe.gate.e_score_correction", "L.mlp.experts.e_score_correction", "L.feed_forward.expert",
+      "L.mixer.gate.e_score_correction"},
+     {"L.exp_probs_b"}},
+    {"moe.gate",
+     {"L.mlp.experts.E.gate_proj", "L.block_sparse_moe.experts.E.w1", "L.feed_forward.experts.E.gate_proj",
+      "L.feed_forward.experts.E.w1", "L.ffn.experts.E.w1"},
+     {}},
+    {"moe.up",
+     {"L.mlp.experts.E.up_proj", "L.block_sparse_moe.experts.E.w3", "L.feed_forward.experts.E.up_proj",
+      "L.feed_forward.experts.E.w3", "L.ffn.experts.E.w3", "L.mixer.experts.E.up_proj"},
+     {}},
+    {"moe.down",
+     {"L.mlp.experts.E.down_proj", "L.block_sparse_moe.experts.E.w2", "L.feed_forward.experts.E.down_proj",
+      "L.feed_forward.experts.E.w2", "L.ffn.experts.E.w2", "L.mixer.experts.E.down_proj"},
+     {}},
+    {"moe.all.gate", {"L.ffn.experts.mlp.w1"}, {"L.ffn_gate_exps"}},
+    {"moe.all.up", {"L.ffn.experts.mlp.v1"}, {"L.ffn_up_exps"}},
+    {"moe.all.gate_up",
+     {"L.mlp.experts.gate_up_proj", "L.block_sparse_moe.input_linear", "L.mlp.input_linear",
+      "L.block_sparse_moe.experts.gate_up_proj", "L.feed_forward.experts.gate_up_proj", "L.mlp.experts.fc1"},
+     {"L.ffn_gate_up_exps"}},
+    {"moe.all.down",
+     {"L.mlp.experts.down_proj", "L.block_sparse_moe.output_linear", "L.mlp.output_linear",
+      "L.block_sparse_moe.experts.down_proj", "L.feed_forward.experts.down_proj", "L.mlp.experts.fc2",
+      "L.ffn.experts.mlp.w2"},
+     {"L.ffn_down_exps"}},
+    {"moe.out", {"L.mlp"}, {}},
+    {"moe.shared.gate",
+     {"L.mlp.shared_experts.gate_proj", "L.mlp.shared_expert.gate_proj", "L.mlp.shared_mlp.gate_proj",
+      "L.feed_forward.shared_expert.gate_proj", "L.block_sparse_moe.shared_experts.gate_proj",
+      "L.ffn.shared_experts.w1", "L.mlp.shared_experts.linear_gate"},
+     {"L.ffn_gate_shexp"}},
+    {"moe.shared.up",
+     {"L.mlp.shared_experts.up_proj", "L.mlp.shared_expert.up_proj", "L.mlp.shared_mlp.up_proj",
+      "L.feed_forward.shared_expert.up_proj", "L.block_sparse_moe.shared_experts.up_proj", "L.ffn.shared_experts.w3",
+      "L.mixer.shared_experts.up_proj"},
+     {"L.ffn_up_shexp"}},
+    {"moe.shared.gate_up", {"L.shared_mlp.input_linear"}, {}},
+    {"moe.shared.down",
+     {"L.mlp.shared_experts.down_proj", "L.mlp.shared_expert.down_proj", "L.mlp.shared_mlp.down_proj",
+      "L.feed_forward.shared_expert.down_proj", "L.block_sparse_moe.shared_experts.down_proj",
+      "L.ffn.shared_experts.w2", "L.mixer.shared_experts.down_proj", "L.shared_mlp.output_linear"},
+     {"L.ffn_down_shexp"}},
+    {"moe.shared.inner_norm", {}, {}},
+    {"moe.shared.out_gate", {"L.mlp.shared_expert_gate"}, {"L.ffn_gate_inp_shexp"}},
 };
 
-constexpr std::string_view kPrefixes[] = {"model.", "language_model.model.", "model.language_model.", ""};
+// Where Hugging Face checkpoints keep the decoder: known by the embedding table and the first layer.
+struct Root {
+  std::string_view embed, prefix, layers;
+};
+constexpr Root kRoots[] = {
+    {"model.embed_tokens", "model.", "layers."},
+    {"language_model.model.embed_tokens", "language_model.model.", "layers."},
+    {"model.language_model.embed_tokens", "model.language_model.", "layers."},
+    {"embed_tokens", "", "layers."},
+    {"model.decoder.embed_tokens", "model.decoder.", "layers."},
+    {"biogpt.embed_tokens", "biogpt.", "layers."},
+    {"transformer.wte", "transformer.", "blocks."},
+    {"transformer.wte", "transformer.", "h."},
+    {"transformer.word_embeddings", "transformer.", "h."},
+    {"transformer.tokens_embed", "transformer.", "h."},
+    {"gpt_neox.embed_in", "gpt_neox.", "layers."},
+    {"gpt_neox_japanese.embed_in", "gpt_neox_japanese.", "layers."},
+    {"backbone.embeddings", "backbone.", "layers."},
+    {"rwkv.embeddings", "rwkv.", "blocks."},
+    {"model.embeddings.tok_embeddings", "model.", "layers."},
+};
 
-// Tensors that bind does not ask for: rope frequencies (Meta reads them), and the towers of multi-modal checkpoints.
-constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq", "rope_freqs.weight", "rope_factors_",
-                                              "vision_tower.", "multi_modal_projector."};
+// Tensors that bind does not ask for: rope frequencies (Meta reads them), masks, and the towers of multi-modal
+// checkpoints.
+constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq", "rope_freqs.weight",      "rope_factors_",
+                                              "vision_tower.",       "multi_modal_projector.", "masked_bias"};
 
 const TensorRow& row_of(std::string_view stem) {
   for (const TensorRow& row : kTensors) {
@@ -92,40 +260,60 @@ std::string_view gguf_key(std::string_view hf_key) {
   return {};
 }
 
-TensorNames::TensorNames(const Checkpoint& checkpoint) : checkpoint_(checkpoint), prefix_(kPrefixes[0]) {
-  for (const std::string_view prefix : kPrefixes) {
-    if (checkpoint.find(std::string(prefix) + "embed_tokens.weight") == nullptr) continue;
-    prefix_ = prefix;
+std::span<const std::string_view> key_aliases(std::string_view key) {
+  for (const AliasRow& row : kAliases) {
+    if (row.key == key) return row.others;
+  }
+  return {};
+}
+
+TensorNames::TensorNames(const Checkpoint& checkpoint)
+    : checkpoint_(checkpoint), prefix_(kRoots[0].prefix), layers_(kRoots[0].layers) {
+  for (const Root& root : kRoots) {
+    if (checkpoint.find(std::string(root.embed) + ".weight") == nullptr) continue;
+    const std::string first = fmt::format("{}{}0.", root.prefix, root.layers);
+    bool layered = false;
+    for (const SourceTensor& tensor : checkpoint.tensors()) layered = layered || tensor.name.starts_with(first);
+    if (!layered) continue;
+    prefix_ = root.prefix;
+    layers_ = root.layers;
     break;
   }
 }
 
-namespace {
-
-std::vector<std::string> spellings(const Checkpoint& checkpoint, std::string_view prefix, std::string_view canonical,
-                                   int64_t layer) {
+std::vector<std::string> TensorNames::spellings(std::string_view canonical, int64_t layer, int64_t expert) const {
   const size_t dot = canonical.rfind('.');
   const TensorRow& row = row_of(canonical.substr(0, dot));
-  const bool gguf = checkpoint.kind() == Checkpoint::Kind::kGguf;
+  const bool gguf = checkpoint_.kind() == Checkpoint::Kind::kGguf;
+  const std::string end(canonical.substr(dot + 1));
   std::vector<std::string> names;
-  for (const std::string_view spelling : gguf ? row.gguf : row.hf) {
-    if (spelling.empty()) continue;
-    std::string name;
+  const auto add = [&](std::string_view spelling) {
+    if (spelling.empty()) return;
+    std::string name(spelling);
     if (spelling.starts_with("L.")) {
       name = gguf ? fmt::format("blk.{}.{}", layer, spelling.substr(2))
-                  : fmt::format("{}layers.{}.{}", prefix, layer, spelling.substr(2));
-    } else {
-      name = spelling.starts_with("M.") ? fmt::format("{}{}", prefix, spelling.substr(2)) : std::string(spelling);
+                  : fmt::format("{}{}{}.{}", prefix_, layers_, layer, spelling.substr(2));
+    } else if (spelling.starts_with("M.")) {
+      name = fmt::format("{}{}", prefix_, spelling.substr(2));
     }
-    names.push_back(name + std::string(canonical.substr(dot)));
+    const size_t at = name.find(".E");
+    const bool per_expert = at != std::string::npos && (at + 2 == name.size() || name[at + 2] == '.');
+    if (per_expert) name.replace(at + 1, 1, std::to_string(expert));
+    names.push_back(name + "." + end);
+    if (gguf) return;
+    names.push_back(name + "_" + end);
+    if (end == "weight") names.push_back(name);
+  };
+  if (gguf) {
+    for (const std::string_view spelling : row.gguf) add(spelling);
+  } else {
+    for (const std::string_view spelling : row.hf) add(spelling);
   }
   return names;
 }
 
-}  // namespace
-
-const SourceTensor* TensorNames::find(std::string_view canonical, int64_t layer) {
-  for (const std::string& name : spellings(checkpoint_, prefix_, canonical, layer)) {
+const SourceTensor* TensorNames::find(std::string_view canonical, int64_t layer, int64_t expert) {
+  for (const std::string& name : spellings(canonical, layer, expert)) {
     if (const SourceTensor* tensor = checkpoint_.find(name)) {
       used_.insert(name);
       return tensor;
@@ -134,10 +322,11 @@ const SourceTensor* TensorNames::find(std::string_view canonical, int64_t layer)
   return nullptr;
 }
 
-const SourceTensor& TensorNames::need(std::string_view canonical, int64_t layer) {
-  if (const SourceTensor* tensor = find(canonical, layer)) return *tensor;
+const SourceTensor& TensorNames::need(std::string_view canonical, int64_t layer, int64_t expert) {
+  if (const SourceTensor* tensor = find(canonical, layer, expert)) return *tensor;
   std::string names;
-  for (const std::string& name : spellings(checkpoint_, prefix_, canonical, layer)) {
+  for (const std::string& name : spellings(canonical, layer, expert)) {
+    if (!name.ends_with('.' + std::string(canonical.substr(canonical.rfind('.') + 1)))) continue;
     names += (names.empty() ? "" : " or ") + name;
   }
   fail(ErrorKind::kCorrupt, "{}: tensor {} is missing; the checkpoint does not match its configuration",

@@ -4,9 +4,11 @@
 // thread.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
+#include <vector>
 
 #include "formats/checkpoint.h"
 
@@ -15,15 +17,19 @@ namespace baize {
 /// GGUF's key suffix for a Hugging Face config key ("hidden_size" -> "embedding_length"); empty when it has none.
 std::string_view gguf_key(std::string_view hf_key);
 
+/// Other spellings of a key in config.json, in the order to try them (some empty).
+std::span<const std::string_view> key_aliases(std::string_view key);
+
 class TensorNames {
  public:
   explicit TensorNames(const Checkpoint& checkpoint);
 
-  /// The tensor of a canonical name, without or with a layer: find("embed.weight"), find("attn.q.bias", 3).
+  /// The tensor of a canonical name, without or with a layer and an expert: find("embed.weight"),
+  /// find("attn.q.bias", 3), find("moe.up.weight", 3, 7).
   /// nullptr when the checkpoint has none. Remembers what was found.
-  const SourceTensor* find(std::string_view canonical, int64_t layer = -1);
+  const SourceTensor* find(std::string_view canonical, int64_t layer = -1, int64_t expert = -1);
   /// find, or Error(kCorrupt) naming the spellings looked for.
-  const SourceTensor& need(std::string_view canonical, int64_t layer = -1);
+  const SourceTensor& need(std::string_view canonical, int64_t layer = -1, int64_t expert = -1);
 
   /// Throws Error(kUnsupported) when the checkpoint holds weights that nothing asked for: they would be a mechanism
   /// that the family does not compute.
@@ -32,8 +38,11 @@ class TensorNames {
   void use(const SourceTensor& tensor) { used_.insert(tensor.name); }
 
  private:
+  std::vector<std::string> spellings(std::string_view canonical, int64_t layer, int64_t expert) const;
+
   const Checkpoint& checkpoint_;
   std::string prefix_;  // what Hugging Face names stand under: "model.", "language_model.model.", ...
+  std::string layers_;  // and the layers under that: "layers.", "h.", ...
   std::unordered_set<std::string> used_;
 };
 

@@ -56,8 +56,15 @@ std::vector<float> inverse_frequencies(const RopeSpec& spec) {
   using Kind = RopeSpec::Kind;
   std::vector<float> inv_freq(static_cast<size_t>(spec.rot_dim / 2));
   for (size_t i = 0; i < inv_freq.size(); ++i) {
-    const float exponent = static_cast<float>(2 * i) / static_cast<float>(spec.rot_dim);
+    const int64_t dims = spec.denominator > 0 ? spec.denominator : spec.rot_dim;
+    const float exponent = static_cast<float>(2 * i) / static_cast<float>(dims);
     inv_freq[i] = 1.0f / std::pow(spec.theta, exponent);
+  }
+  if (spec.backwards && !mutated("rope.backwards")) {
+    for (float& f : inv_freq) f = -f;
+  }
+  if (spec.turning > 0 && !mutated("rope.turning")) {
+    for (size_t i = static_cast<size_t>(spec.turning); i < inv_freq.size(); ++i) inv_freq[i] = 0;
   }
   if (spec.kind == Kind::kLinear && !mutated("rope.linear")) {
     for (float& f : inv_freq) f /= spec.factor;
@@ -141,7 +148,7 @@ float longrope_attention_factor(float factor, int64_t original) {
 
 int64_t rotated_dims(int64_t head_dim, float fraction, const std::string& where) {
   const auto dims = static_cast<int64_t>(static_cast<float>(head_dim) * fraction);
-  if (dims < 2 || dims > head_dim || dims % 2 != 0) {
+  if (dims < 2 || dims > head_dim) {
     fail(ErrorKind::kCorrupt, "{}: a rotary embedding of {} of {} dimensions a head makes no sense", where, dims,
          head_dim);
   }
@@ -176,15 +183,18 @@ RopeSpec Meta::rope_hf(int64_t head_dim, std::string_view layer_type) const {
   }
   const RopeConfig config(params != nullptr && params->is_object() ? *params : kEmpty, checkpoint_.path());
   spec.theta = config.number("rope_theta", spec.theta);
-  spec.rot_dim = rotated_dims(head_dim, config.number("partial_rotary_factor", number("partial_rotary_factor", 1)),
-                              checkpoint_.path());
+  const std::string kind = config.kind();
+  const float fraction = config.number("partial_rotary_factor", number("partial_rotary_factor", 1));
+  const bool still = kind == "proportional";  // the rest of a head is rotated too, by nothing
+  spec.rot_dim = rotated_dims(head_dim, still ? 1 : fraction, checkpoint_.path());
+  if (spec.rot_dim % 2 != 0) spec.denominator = spec.rot_dim++;  // an odd count is rounded up where pairs are made
+  if (still) spec.turning = static_cast<int64_t>(fraction * static_cast<float>(head_dim) / 2);
   spec.kind = Kind::kDefault;
 
   const int64_t trained = integer("max_position_embeddings");
   const auto original =
       static_cast<int64_t>(config.number("original_max_position_embeddings", static_cast<float>(trained)));
-  const std::string kind = config.kind();
-  if (kind == "default") return spec;
+  if (kind == "default" || still) return spec;
   if (kind == "linear") {
     spec.kind = Kind::kLinear;
     spec.factor = config.number("factor");

@@ -11,7 +11,26 @@ namespace baize {
 NLOHMANN_JSON_SERIALIZE_ENUM(Activation, {{Activation::kSilu, "silu"},
                                           {Activation::kGelu, "gelu"},
                                           {Activation::kGeluTanh, "gelu_tanh"},
-                                          {Activation::kRelu, "relu"}})
+                                          {Activation::kRelu, "relu"},
+                                          {Activation::kRelu2, "relu2"},
+                                          {Activation::kGeluQuick, "gelu_quick"},
+                                          {Activation::kSigmoid, "sigmoid"},
+                                          {Activation::kSoftplus, "softplus"},
+                                          {Activation::kTanh, "tanh"},
+                                          {Activation::kXielu, "xielu"},
+                                          {Activation::kIdentity, "identity"}})
+NLOHMANN_JSON_SERIALIZE_ENUM(Axis, {{Axis::kHead, "head"}, {Axis::kAll, "all"}, {Axis::kEachHead, "each_head"}})
+using QkvOrder = QkvLayout::Order;
+NLOHMANN_JSON_SERIALIZE_ENUM(QkvOrder, {{QkvOrder::kQkv, "qkv"}, {QkvOrder::kQvk, "qvk"}})
+using PositionKind = EmbedSpec::Positions;
+NLOHMANN_JSON_SERIALIZE_ENUM(PositionKind, {{PositionKind::kNone, "none"},
+                                            {PositionKind::kLearned, "learned"},
+                                            {PositionKind::kSinusoidal, "sinusoidal"}})
+using RouterScore = RouteArgs::Score;
+NLOHMANN_JSON_SERIALIZE_ENUM(RouterScore, {{RouterScore::kSoftmax, "softmax"},
+                                           {RouterScore::kSigmoid, "sigmoid"},
+                                           {RouterScore::kSqrtSoftplus, "sqrt_softplus"},
+                                           {RouterScore::kLogit, "logit"}})
 using RopeKind = RopeSpec::Kind;
 NLOHMANN_JSON_SERIALIZE_ENUM(RopeKind, {{RopeKind::kNone, "none"},
                                         {RopeKind::kDefault, "default"},
@@ -21,33 +40,64 @@ NLOHMANN_JSON_SERIALIZE_ENUM(RopeKind, {{RopeKind::kNone, "none"},
                                         {RopeKind::kLlama3, "llama3"},
                                         {RopeKind::kFactors, "factors"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Dims, hidden, vocab, context)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NormSpec, present, eps, plus_one)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NormSpec, present, eps, plus_one, center, weightless)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RopeSpec, kind, rot_dim, theta, interleaved, factor, original_length, beta_fast,
-                                   beta_slow, truncate, low_freq_factor, high_freq_factor, attention_factor, factors)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, scale, softcap, window, q_norm, k_norm)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DenseFfn, ff, activation)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadSpec, tied, softcap)
+                                   beta_slow, truncate, low_freq_factor, high_freq_factor, attention_factor, factors,
+                                   denominator, backwards, turning)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(QkvLayout, groups, order)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, scale, softcap, window, q_norm, k_norm,
+                                   v_norm, out_norm, norm_axis, norm_last, v_dim, chunked, clip, alibi, alibi_scale,
+                                   k_scale, v_scale, temperature_scale, temperature_length, temperature_offset, gate,
+                                   gate_in_q, values_are_keys, kv_from, layout)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MlaSpec, heads, nope_dim, rope_dim, v_dim, q_rank, kv_rank, rope, scale, q_norm,
+                                   kv_norm, gated)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DenseFfn, ff, activation, gated, limit, up_shift, sparsity, inner_norm, gate_scale,
+                                   down_scale, pairs, turned)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MoeFfn, experts, top_k, expert, shared, score, groups, top_groups, group_by_two,
+                                   renormalise, norm_min, softmax_last, scale, sparse_mixer, router_softcap,
+                                   weigh_input, hashed, shared_scale, routed_scale, router_norm, transposed,
+                                   turned_down)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha, width, positions, position_offset, norm)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadSpec, tied, softcap, alpha, norm, activation)
 
 // A block is an object with one member, named after its kind.
+template <typename T>
+constexpr const char* kBlockName = nullptr;
+template <>
+constexpr const char* kBlockName<AttnSpec> = "attention";
+template <>
+constexpr const char* kBlockName<DenseFfn> = "ffn";
+template <>
+constexpr const char* kBlockName<MlaSpec> = "latent_attention";
+template <>
+constexpr const char* kBlockName<MoeFfn> = "experts";
+
+template <typename... T>
+static void read_block(const Json& json, std::variant<T...>& block) {
+  const bool known =
+      ((json.contains(kBlockName<T>) && (block = json.at(kBlockName<T>).template get<T>(), true)) || ...);
+  if (!known) fail(ErrorKind::kCorrupt, "model spec: a sublayer without a block");
+}
+
 static void to_json(Json& json, const Sublayer& sub) {
-  json = {{"pre", sub.pre}, {"post", sub.post}};
-  if (const auto* attention = std::get_if<AttnSpec>(&sub.block)) json["attention"] = *attention;
-  if (const auto* ffn = std::get_if<DenseFfn>(&sub.block)) json["ffn"] = *ffn;
+  json = {{"pre", sub.pre},     {"post", sub.post},   {"parallel", sub.parallel}, {"from_normed", sub.from_normed},
+          {"alpha", sub.alpha}, {"scale", sub.scale}, {"after", sub.after}};
+  std::visit([&](const auto& block) { json[kBlockName<std::decay_t<decltype(block)>>] = block; }, sub.block);
 }
 
 static void from_json(const Json& json, Sublayer& sub) {
   json.at("pre").get_to(sub.pre);
   json.at("post").get_to(sub.post);
-  if (json.contains("attention")) {
-    sub.block = json.at("attention").get<AttnSpec>();
-  } else {
-    sub.block = json.at("ffn").get<DenseFfn>();
-  }
+  json.at("parallel").get_to(sub.parallel);
+  json.at("from_normed").get_to(sub.from_normed);
+  json.at("alpha").get_to(sub.alpha);
+  json.at("scale").get_to(sub.scale);
+  json.at("after").get_to(sub.after);
+  read_block(json, sub.block);
 }
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerSpec, sub)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerSpec, sub, scaled)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head, transposed)
 
 std::string print_spec(const ModelSpec& spec) { return Json(spec).dump(2); }
 
@@ -82,6 +132,27 @@ void check_block(const AttnSpec& a) {
 }
 
 void check_block(const DenseFfn& ffn) { check_range("feed-forward width", ffn.ff, 1, kMaxDim); }
+
+void check_block(const MlaSpec& a) {
+  check_range("number of attention heads", a.heads, 1, 1 << 16);
+  check_range("key dimension without position", a.nope_dim, 1, 1 << 14);
+  check_range("rotated key dimension", a.rope_dim, 0, 1 << 14);
+  check_range("value dimension", a.v_dim, 1, 1 << 14);
+  check_range("rank of queries", a.q_rank, 0, kMaxDim);
+  check_range("rank of keys and values", a.kv_rank, 1, 1 << 14);
+}
+
+void check_block(const MoeFfn& moe) {
+  check_range("number of experts", moe.experts, 1, 1 << 16);
+  check_range("number of experts a token", moe.top_k, 1, moe.experts);
+  check_range("expert width", moe.expert.ff, 1, kMaxDim);
+  check_range("shared expert width", moe.shared.ff, 0, kMaxDim);
+  check_range("number of expert groups", moe.groups, 1, moe.experts);
+  check_range("number of expert groups a token", moe.top_groups, 0, moe.groups);
+  if (moe.experts % moe.groups != 0) {
+    fail(ErrorKind::kCorrupt, "the model's {} experts cannot form {} equal groups", moe.experts, moe.groups);
+  }
+}
 
 }  // namespace
 

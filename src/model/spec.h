@@ -22,7 +22,9 @@ struct Dims {
 struct NormSpec {
   bool present = false;
   float eps = 0;
-  bool plus_one = false;  // stored weights lack 1; the fold pass adds it
+  bool plus_one = false;    // stored weights lack 1; the fold pass adds it
+  bool center = false;      // layer norm; its bias is there if the checkpoint has one
+  bool weightless = false;  // the checkpoint stores no weight: ones
   friend bool operator==(const NormSpec&, const NormSpec&) = default;
 };
 
@@ -43,51 +45,142 @@ struct RopeSpec {
   float high_freq_factor = 4;   // llama3
   float attention_factor = 1;   // multiplies cosines and sines
   std::vector<float> factors;   // kFactors: divides each frequency  [rot_dim / 2]
+  int64_t denominator = 0;      // of the frequencies' exponents; 0: rot_dim
+  bool backwards = false;       // turns the other way
+  int64_t turning = 0;          // only so many pairs turn, the others stand still; 0: all
   friend bool operator==(const RopeSpec&, const RopeSpec&) = default;
 };
 
+/// In what order the rows of a fused q|k|v matrix are stored: `groups` times what belongs to 1/groups of the heads.
+struct QkvLayout {
+  enum class Order : uint8_t { kQkv, kQvk };
+  int64_t groups = 1;
+  Order order = Order::kQkv;
+  friend bool operator==(const QkvLayout&, const QkvLayout&) = default;
+};
+
+/// What a q/k norm runs over: each head; all heads at once; each head, with weights of its own.
+enum class Axis : uint8_t { kHead, kAll, kEachHead };
+
+/// Sinks, gates and biases are there if the checkpoint has their tensors.
 struct AttnSpec {
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   RopeSpec rope;
-  float scale = 0;          // of q . k
-  float softcap = 0;        // 0: none
-  int64_t window = 0;       // 0: all
-  NormSpec q_norm, k_norm;  // per head; `present` says may be: the checkpoint's tensors decide
+  float scale = 0;              // of q . k
+  float softcap = 0;            // 0: none
+  int64_t window = 0;           // 0: all
+  NormSpec q_norm{}, k_norm{};  // `present` says may be: the checkpoint's tensors decide
+  NormSpec v_norm{};            // per head
+  NormSpec out_norm{};          // of what is attended, before the output matrix
+  Axis norm_axis = Axis::kHead;
+  bool norm_last = false;  // after the rotation
+  int64_t v_dim = 0;       // of a value; 0: head_dim
+  bool chunked = false;    // `window` is the length of stretches that see only themselves
+  float clip = 0;          // > 0: limit of q, k and v
+  float alibi = 0;         // > 0: ALiBi whose steepest slope is 2^-(alibi / heads)
+  float alibi_scale = 1;   // multiplies the slopes
+  float k_scale = 1, v_scale = 1;
+  float temperature_scale = 0;  // queries times 1 + scale * log(1 + floor((position + offset) / length))
+  int64_t temperature_length = 1, temperature_offset = 0;
+  Activation gate = Activation::kSigmoid;  // of the output gate
+  bool gate_in_q = false;                  // each head's rows of the query matrix are followed by its gate's
+  bool values_are_keys = false;            // no value matrix: keys before norm and rotation
+  int64_t kv_from = -1;                    // this layer's keys and values instead of own ones
+  QkvLayout layout;
   friend bool operator==(const AttnSpec&, const AttnSpec&) = default;
 };
 
-/// down(act(gate(x)) * up(x)): Shazeer 2020.
+/// Multi-head latent attention (DeepSeek-V2 2024): keys and values are made of one cached vector of `kv_rank` a token,
+/// and of `rope_dim` rotated dimensions shared by all heads.
+struct MlaSpec {
+  int64_t heads = 0;
+  int64_t nope_dim = 0, rope_dim = 0, v_dim = 0;
+  int64_t q_rank = 0;  // 0: queries are not compressed
+  int64_t kv_rank = 0;
+  RopeSpec rope;
+  float scale = 0;
+  NormSpec q_norm{}, kv_norm{};
+  bool gated = false;
+  friend bool operator==(const MlaSpec&, const MlaSpec&) = default;
+};
+
+/// Feed-forward of one expert, or the only one: down(act(gate(x)) * up(x)) (Shazeer 2020), or down(act(up(x))).
 struct DenseFfn {
   int64_t ff = 0;
   Activation activation = Activation::kSilu;
+  bool gated = true;
+  float limit = 0, up_shift = 0, sparsity = 0;  // see ActArgs
+  NormSpec inner_norm{};                        // before the last matrix
+  float gate_scale = 1, down_scale = 1;
+  bool pairs = false;   // rows of a fused gate|up matrix alternate
+  bool turned = false;  // a fused up|gate matrix holds up first
   friend bool operator==(const DenseFfn&, const DenseFfn&) = default;
 };
 
-using Block = std::variant<AttnSpec, DenseFfn>;
+/// A mixture of experts, and one that every token passes (its width in `shared`, gated if its tensor exists).
+struct MoeFfn {
+  int64_t experts = 0;
+  int64_t top_k = 0;
+  DenseFfn expert;
+  DenseFfn shared;  // ff 0: none
+  RouteArgs::Score score = RouteArgs::Score::kSoftmax;
+  int64_t groups = 1, top_groups = 1;
+  bool group_by_two = true;
+  bool renormalise = false;
+  float norm_min = 0;
+  bool softmax_last = false;
+  float scale = 1;
+  float sparse_mixer = 0;
+  float router_softcap = 0;
+  bool weigh_input = false;
+  bool hashed = false;     // experts are chosen by token id
+  float shared_scale = 1;  // of the shared expert, and of the routed ones:
+  float routed_scale = 1;
+  NormSpec router_norm{};
+  bool transposed = false;   // expert matrices are stored [k, n]
+  bool turned_down = false;  // or only the last one
+  friend bool operator==(const MoeFfn&, const MoeFfn&) = default;
+};
 
-/// x += post(block(pre(x))).
+using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn>;
+
+/// x += scale * post(block(pre(x))), by default.
 struct Sublayer {
-  NormSpec pre;
+  NormSpec pre{};
   Block block;
-  NormSpec post;
+  NormSpec post{};
+  bool parallel = false;     // reads what the sublayer before it read; without `pre`, its normed input
+  bool from_normed = false;  // adds to the normed input instead of x
+  float alpha = 1;           // what it adds to, times alpha (or a vector, if the checkpoint has it)
+  float scale = 1;
+  NormSpec after{};  // of the sum: post-norm residuals
   friend bool operator==(const Sublayer&, const Sublayer&) = default;
 };
 
 struct LayerSpec {
   std::vector<Sublayer> sub;
+  bool scaled = false;  // x times a stored factor at the end
   friend bool operator==(const LayerSpec&, const LayerSpec&) = default;
 };
 
 struct EmbedSpec {
-  float alpha = 1;  // multiplies the embedding
+  enum class Positions : uint8_t { kNone, kLearned, kSinusoidal };
+  float alpha = 1;    // multiplies the embedding
+  int64_t width = 0;  // of the table, projected to the hidden size; 0: the hidden size
+  Positions positions = Positions::kNone;
+  int64_t position_offset = 0;  // table row of the first token
+  NormSpec norm{};
   friend bool operator==(const EmbedSpec&, const EmbedSpec&) = default;
 };
 
 struct HeadSpec {
   bool tied = false;  // the embedding table is the head, whatever else the checkpoint holds
   float softcap = 0;
+  float alpha = 1;  // multiplies the logits
+  NormSpec norm{};  // with a dense layer and an activation before the head
+  Activation activation = Activation::kGelu;
   friend bool operator==(const HeadSpec&, const HeadSpec&) = default;
 };
 
@@ -95,8 +188,9 @@ struct ModelSpec {
   Dims dims;
   EmbedSpec embed;
   std::vector<LayerSpec> layers;
-  NormSpec final_norm;
+  NormSpec final_norm{};
   HeadSpec head;
+  bool transposed = false;  // the blocks' matrices are stored [k, n]
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 

@@ -1,16 +1,34 @@
 #include "model/state.h"
 
+#include <optional>
+
 #include "base/check.h"
 
 namespace baize {
 
 namespace {
 
+// One cached state: heads of keys and of values a token.
+struct Kv {
+  int64_t heads, k_dim, v_dim;
+  bool values_in_keys = false;  // latent attention: the first v_dim of a key
+  int64_t window = 0;
+};
+
+std::optional<Kv> kv_of(const AttnSpec& a) {
+  if (a.kv_from >= 0) return std::nullopt;
+  return Kv{a.kv_heads, a.head_dim, a.v_dim > 0 ? a.v_dim : a.head_dim, false, a.window};
+}
+std::optional<Kv> kv_of(const MlaSpec& a) { return Kv{1, a.kv_rank + a.rope_dim, a.kv_rank, true, 0}; }
+std::optional<Kv> kv_of(const DenseFfn&) { return std::nullopt; }
+std::optional<Kv> kv_of(const MoeFfn&) { return std::nullopt; }
+
 template <typename Visit>
-void for_each_attention(const ModelSpec& spec, const Visit& visit) {
+void for_each_state(const ModelSpec& spec, const Visit& visit) {
   for (const LayerSpec& layer : spec.layers) {
     for (const Sublayer& sub : layer.sub) {
-      if (const AttnSpec* a = std::get_if<AttnSpec>(&sub.block)) visit(*a);
+      const std::optional<Kv> kv = std::visit([](const auto& block) { return kv_of(block); }, sub.block);
+      if (kv) visit(*kv);
     }
   }
 }
@@ -19,27 +37,32 @@ void for_each_attention(const ModelSpec& spec, const Visit& visit) {
 
 std::vector<StateNeed> state_needs(const ModelSpec& spec, const Precision& precision) {
   std::vector<StateNeed> needs;
-  for_each_attention(spec, [&](const AttnSpec& a) {
-    needs.push_back({a.window > 0 ? StateNeed::Kind::kWindow : StateNeed::Kind::kPerToken,
-                     2 * a.kv_heads * a.head_dim * dtype_bytes(precision.kv), a.window});
+  for_each_state(spec, [&](const Kv& kv) {
+    const int64_t values = kv.heads * (kv.k_dim + (kv.values_in_keys ? 0 : kv.v_dim));
+    needs.push_back({kv.window > 0 ? StateNeed::Kind::kWindow : StateNeed::Kind::kPerToken,
+                     values * dtype_bytes(precision.kv), kv.window});
   });
   return needs;
 }
 
 std::vector<KvView> kv_views(const ModelSpec& spec, const Precision& precision, std::span<const StatePlace> places) {
   std::vector<KvView> views;
-  for_each_attention(spec, [&](const AttnSpec& a) {
+  for_each_state(spec, [&](const Kv& kv) {
     BAIZE_CHECK(views.size() < places.size());
     const StatePlace& place = places[views.size()];
     const int64_t element = dtype_bytes(precision.kv);
     BAIZE_CHECK(place.page_stride % element == 0);
     KvView view;
     view.group = place.group;
-    view.k = Tensor(place.base, precision.kv, {place.pages, place.block, a.kv_heads, a.head_dim}, place.place);
-    view.k.strides = {place.page_stride / element, a.head_dim, place.block * a.head_dim, 1};
+    view.k = Tensor(place.base, precision.kv, {place.pages, place.block, kv.heads, kv.k_dim}, place.place);
+    view.k.strides = {place.page_stride / element, kv.k_dim, place.block * kv.k_dim, 1};
     view.v = view.k;
-    if (place.base != nullptr) {
-      view.v.data = static_cast<char*>(place.base) + place.block * a.kv_heads * a.head_dim * element;
+    view.v.shape = {place.pages, place.block, kv.heads, kv.v_dim};
+    if (!kv.values_in_keys) {
+      view.v.strides = {place.page_stride / element, kv.v_dim, place.block * kv.v_dim, 1};
+      if (place.base != nullptr) {
+        view.v.data = static_cast<char*>(place.base) + place.block * kv.heads * kv.k_dim * element;
+      }
     }
     views.push_back(view);
   });

@@ -44,7 +44,7 @@ Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
     if (!dry_) {
       view.data = hold(bytes).data();
       backend_.upload(view.data, source.bytes.data(), bytes);
-      source.file->drop_pages(source.bytes);
+      if (source.file != nullptr) source.file->drop_pages(source.bytes);
     }
   }
   return stored_[&source] = view;
@@ -63,7 +63,7 @@ Tensor WeightStore::packed(const SourceTensor& source, const LinearShape& shape,
       shape.n, std::max<int64_t>(pack.row_step, 64 / pack.row_step * pack.row_step),
       [&](int64_t begin, int64_t end) { pack.repack(shape, source.bytes.data(), target, begin, end); });
   if (!host) backend_.upload(result.data, target, bytes);
-  source.file->drop_pages(source.bytes);
+  if (source.file != nullptr) source.file->drop_pages(source.bytes);
   return result;
 }
 

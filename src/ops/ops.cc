@@ -4,6 +4,7 @@
 #include <array>
 
 #include "base/check.h"
+#include "base/error.h"
 
 namespace baize {
 
@@ -68,12 +69,19 @@ void Ops::linear(std::span<const Linear> parts, const Tensor& x, const Tensor& o
   }
 }
 
-void Ops::norm(const Tensor& x, const Norm& norm, const Tensor& out) { do_norm(x, norm, out); }
+void Ops::norm(const Tensor& x, const Norm& norm, const Tensor& out) {
+  norm.plain() ? do_norm(x, norm, out) : do_norm_variant(x, norm, out);
+}
 
 void Ops::add(const Tensor& residual, const Tensor& x) { do_add(residual, x); }
 
 void Ops::add_norm(const Tensor& residual, const Tensor& x, const Norm& norm, const Tensor& out) {
-  do_add_norm(residual, x, norm, out);
+  if (norm.plain()) {
+    do_add_norm(residual, x, norm, out);
+  } else {
+    do_add(residual, x);
+    do_norm_variant(residual, norm, out);
+  }
 }
 
 void Ops::do_add_norm(const Tensor& residual, const Tensor& x, const Norm& norm, const Tensor& out) {
@@ -88,19 +96,82 @@ void Ops::gated_activation(const Tensor& gate_up, Activation activation, const T
 
 void Ops::qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) {
   const AttnShape& s = args.shape;
-  BAIZE_DCHECK(qkv.shape[1] == (s.heads + 2 * s.kv_heads) * s.head_dim);
-  if (dry()) cost_.cache_bytes += input().rows * s.kv_heads * s.head_dim * 2 * dtype_bytes(kv.k.dtype);
-  do_qk_norm_rope_store(args, qkv, kv, q);
+  const int64_t v_dim = kv.v.shape[3];
+  BAIZE_DCHECK(qkv.shape[1] == s.heads * s.head_dim + (args.store ? s.kv_heads * (s.head_dim + v_dim) : 0));
+  if (dry() && args.store) {
+    cost_.cache_bytes += input().rows * s.kv_heads * (s.head_dim + v_dim) * dtype_bytes(kv.k.dtype);
+  }
+  if (args.plain() && v_dim == s.head_dim) {
+    do_qk_norm_rope_store(args, qkv, kv, q);
+  } else {
+    do_qkv_variant(args, qkv, kv, q);
+  }
 }
 
 void Ops::attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) {
   if (dry()) {
     const AttnShape& s = args.shape;
-    const int64_t seen = args.window > 0 ? std::min(args.window, input().max_kv_len) : input().max_kv_len;
-    cost_.flops += 4 * input().rows * s.heads * s.head_dim * seen;
-    cost_.cache_bytes += input().seqs * seen * s.kv_heads * s.head_dim * 2 * dtype_bytes(kv.k.dtype);
+    const int64_t dims = s.head_dim + kv.v.shape[3];
+    int64_t seen = args.window > 0 ? std::min(args.window, input().max_kv_len) : input().max_kv_len;
+    if (args.selected.present()) seen = std::min(seen, args.selected.shape[1]);
+    cost_.flops += 2 * input().rows * s.heads * dims * seen;
+    cost_.cache_bytes += input().seqs * seen * s.kv_heads * dims * dtype_bytes(kv.k.dtype);
   }
-  do_attention(args, q, kv, out);
+  if (args.plain() && kv.v.shape[3] == args.shape.head_dim) {
+    do_attention(args, q, kv, out);
+  } else {
+    do_attention_variant(args, q, kv, out);
+  }
+}
+
+void Ops::activate(const ActArgs& args, const Tensor& x, const Tensor& out) {
+  const bool gated = x.shape[1] != out.shape[1];
+  BAIZE_DCHECK(x.shape[1] == (gated ? 2 : 1) * out.shape[1]);
+  gated&& args.plain() ? do_gated_activation(x, args.kind, out) : do_activate(args, x, out);
+}
+
+void Ops::gate(const Tensor& x, const Tensor& gate, Activation activation) {
+  BAIZE_DCHECK(x.shape[1] % gate.shape[1] == 0);
+  do_gate(x, gate, activation);
+}
+
+void Ops::scale(const Tensor& x, const Tensor& vector, float alpha, const Tensor& out) {
+  BAIZE_DCHECK(!vector.present() || vector.shape[0] == x.shape[1] || vector.shape[0] == 1);
+  do_scale(x, vector, alpha, out);
+}
+
+void Ops::add_vector(const Tensor& x, const Tensor& vector) { do_add_vector(x, vector); }
+
+void Ops::clamp(const Tensor& x, float limit) { do_clamp(x, limit); }
+
+void Ops::add_positions(const Tensor& table, int64_t offset, const Tensor& residual) {
+  do_add_positions(table, offset, residual);
+}
+
+void Ops::latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
+                       const Tensor& q) {
+  BAIZE_DCHECK(queries.shape[1] == args.heads * (args.nope_dim + args.rope_dim));
+  if (dry()) cost_.cache_bytes += input().rows * kv.shape[1] * dtype_bytes(view.k.dtype);
+  do_latent_store(args, queries, kv, view, q);
+}
+
+void Ops::route(const RouteArgs& args, const Tensor& logits, const Routing& routing) {
+  BAIZE_DCHECK(routing.ids.shape[1] == args.top_k && logits.shape[1] >= args.top_k);
+  do_route(args, logits, routing);
+}
+
+void Ops::experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) {
+  if (dry()) {
+    const int64_t chosen = x.shape[0] * routing.ids.shape[1];
+    for (const std::span<const Linear> part : {experts.gate, experts.up, experts.down}) {
+      if (part.empty()) continue;
+      const LinearShape& shape = part[0].shape;
+      cost_.flops += 2 * chosen * shape.n * shape.k;
+      cost_.weight_bytes +=
+          std::min(chosen, static_cast<int64_t>(part.size())) * shape.n * shape.format.row_bytes(shape.k);
+    }
+  }
+  do_experts(experts, x, routing, out);
 }
 
 void Ops::gather_out_rows(const Tensor& x, const Tensor& out) { do_gather_out_rows(x, out); }
@@ -110,5 +181,30 @@ void Ops::sample(const SampleArgs& args, const Tensor& logits) { do_sample(args,
 void Ops::do_sample(const SampleArgs& args, const Tensor& logits) {
   if (!dry()) sample_on_host(args, logits);
 }
+
+namespace {
+[[noreturn]] void lacking(const char* what) {
+  fail(ErrorKind::kUnsupported, "this backend has no {} yet, which the model needs: run it with --backend cpu", what);
+}
+}  // namespace
+
+void Ops::do_norm_variant(const Tensor&, const Norm&, const Tensor&) { lacking("layer norm"); }
+void Ops::do_activate(const ActArgs&, const Tensor&, const Tensor&) { lacking("such activation"); }
+void Ops::do_gate(const Tensor&, const Tensor&, Activation) { lacking("gates"); }
+void Ops::do_scale(const Tensor&, const Tensor&, float, const Tensor&) { lacking("scaling"); }
+void Ops::do_add_vector(const Tensor&, const Tensor&) { lacking("such sum"); }
+void Ops::do_clamp(const Tensor&, float) { lacking("clamping"); }
+void Ops::do_add_positions(const Tensor&, int64_t, const Tensor&) { lacking("learned positions"); }
+void Ops::do_qkv_variant(const QkvArgs&, const Tensor&, const KvView&, const Tensor&) {
+  lacking("such preparation of queries and keys");
+}
+void Ops::do_attention_variant(const AttnArgs&, const Tensor&, const KvView&, const Tensor&) {
+  lacking("such attention");
+}
+void Ops::do_latent_store(const LatentArgs&, const Tensor&, const Tensor&, const KvView&, const Tensor&) {
+  lacking("latent attention");
+}
+void Ops::do_route(const RouteArgs&, const Tensor&, const Routing&) { lacking("expert routing"); }
+void Ops::do_experts(const Experts&, const Tensor&, const Routing&, const Tensor&) { lacking("experts"); }
 
 }  // namespace baize

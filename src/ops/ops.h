@@ -25,11 +25,16 @@ struct Precision {
   DType kv = DType::kF32;        // cached keys and values
 };
 
-/// RMS norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * weight, over the last dimension.
+/// RMS norm (Zhang & Sennrich 2019): x / sqrt(mean(x^2) + eps) * weight, over the last dimension. With `center`, layer
+/// norm (Ba, Kiros & Hinton 2016): the mean is subtracted first; then + bias.
 struct Norm {
-  Tensor weight;  // f32 [dim]; absent: the norm itself is absent
+  Tensor weight;  // f32 [dim]; absent: the norm itself is absent. Of queries and keys also [heads, dim]
   float eps = 0;
+  bool center = false;
+  Tensor bias;  // f32 as weight; absent: none
   bool present() const { return weight.present(); }
+  /// What every backend computes: an RMS norm with one weight a dimension.
+  bool plain() const { return !center && !bias.present() && weight.shape.rank() <= 1; }
 };
 
 /// Rotary position embedding (Su et al. 2021). Position p turns pair i by the angle p * inv_freq[i]; all load-time
@@ -53,20 +58,103 @@ struct AttnShape {
   int64_t head_dim = 0;
 };
 
+/// Queries multiplied by 1 + scale * log(1 + floor((position + offset) / length)): Llama 4's attention temperature.
+struct Temperature {
+  float scale = 0;  // 0: none
+  int64_t length = 1;
+  int64_t offset = 0;
+};
+
 struct QkvArgs {
   AttnShape shape;
   Norm q_norm, k_norm;  // over head_dim, before the rotation; absent: none
   Rope rope;
+  Norm v_norm;             // over the value dimension
+  bool norm_last = false;  // q_norm and k_norm after the rotation
+  bool store = true;       // false: qkv holds queries only, keys and values are another layer's
+  Temperature temperature;
+  bool plain() const {
+    return q_norm.plain() && k_norm.plain() && !v_norm.present() && !norm_last && store && temperature.scale == 0;
+  }
 };
 
 struct AttnArgs {
   AttnShape shape;
-  float scale = 1;     // of q . k
-  float softcap = 0;   // > 0: softcap * tanh(score / softcap), before the mask
-  int64_t window = 0;  // > 0: position p sees only (p - window, p]
+  float scale = 1;       // of q . k
+  float softcap = 0;     // > 0: softcap * tanh(score / softcap), before the mask
+  int64_t window = 0;    // > 0: position p sees only (p - window, p]
+  bool chunked = false;  // position p sees only what lies in its own stretch of `window` positions instead
+  Tensor
+      sinks;  // f32 [heads]: a score that takes part in the softmax and has no value (Xiao et al. 2023); absent: none
+  Tensor slopes;    // f32 [heads]: score -= slope * distance (ALiBi, Press et al. 2021); absent: none
+  Tensor selected;  // i32 [rows, count]: the only positions a row sees, -1 for none; absent: all
+  Tensor bias;      // f32 [rows, kv_heads, keys]: added to the scores, -inf hides; absent: none
+  bool plain() const {
+    return !chunked && !sinks.present() && !slopes.present() && !selected.present() && !bias.present();
+  }
 };
 
-enum class Activation : uint8_t { kSilu, kGelu, kGeluTanh, kRelu };
+/// Latent attention's queries and cache rows (DeepSeek-V2): a cached key is kv_rank values, then rope_dim rotated ones.
+struct LatentArgs {
+  int64_t heads = 0, nope_dim = 0, rope_dim = 0, kv_rank = 0;
+  Rope rope;
+};
+
+enum class Activation : uint8_t {
+  kSilu,
+  kGelu,
+  kGeluTanh,
+  kRelu,  // the ones above are what every backend gates with
+  kRelu2,
+  kGeluQuick,  // x * sigmoid(1.702 x)
+  kSigmoid,
+  kSoftplus,
+  kTanh,
+  kXielu,  // Huang & Schlag 2024
+  kIdentity,
+};
+
+/// An activation with its parameters. Gated: out = act(gate) * (up + up_shift).
+struct ActArgs {
+  Activation kind = Activation::kSilu;
+  float limit = 0;  // > 0: gate <= limit, -limit <= up <= limit beforehand
+  float up_shift = 0;
+  float sparsity = 0;  // > 0: gate becomes max(0, gate - mean - sparsity * deviation) of its row beforehand (Gemma 3n)
+  float alpha_p = 0, alpha_n = 0, beta = 0, eps = 0;  // kXielu
+  bool plain() const { return kind <= Activation::kRelu && limit == 0 && up_shift == 0 && sparsity == 0; }
+};
+
+/// How a token's experts are chosen from the router's logits.
+struct RouteArgs {
+  enum class Score : uint8_t { kSoftmax, kSigmoid, kSqrtSoftplus, kLogit };
+  Score score = Score::kSoftmax;
+  int64_t top_k = 1;
+  int64_t groups = 1;         // of experts; only those of the best `top_groups` can be chosen
+  int64_t top_groups = 1;     // 0 or groups: all
+  bool group_by_two = true;   // a group's rank is the sum of its two highest scores; false: its highest
+  bool renormalise = false;   // weights of the chosen sum to 1
+  float norm_min = 1e-20f;    // least sum to divide by, added (renormalise)
+  bool softmax_last = false;  // weights = softmax of the chosen logits
+  float scale = 1;            // multiplies the weights
+  float sparse_mixer = 0;     // > 0: two experts by SparseMixer (Liu et al. 2023) with this jitter; top_k is 2
+  Tensor bias;                // f32 [experts]: added to the scores for the choice only; absent: none
+  Tensor by_token;            // i32 [vocab, top_k]: the experts of each token id (hash routing); absent: none
+};
+
+/// Expert feed-forwards of equal shapes; each reads its rows of x.
+struct Experts {
+  std::span<const Linear> gate;  // one an expert; empty: `up` holds gate|up, or there is no gate
+  std::span<const Linear> up;    // one an expert
+  std::span<const Linear> down;  // one an expert
+  ActArgs activation;
+  bool weigh_input = false;  // the routing weight multiplies x, not the result (Llama 4)
+};
+
+/// Experts of each row.
+struct Routing {
+  Tensor ids;      // i32 [rows, top_k]
+  Tensor weights;  // f32 [rows, top_k]
+};
 
 /// Token embedding table: row id of `w`, times alpha.
 struct Embed {
@@ -127,12 +215,35 @@ class Ops {
   void add_norm(const Tensor& residual, const Tensor& x, const Norm& norm, const Tensor& out);
   /// out = act(gate) * up.                                                  gate_up [m, 2 * ff], out [m, ff]
   void gated_activation(const Tensor& gate_up, Activation activation, const Tensor& out);
+  /// The same with parameters, or out = act(x) where x is as wide as out.   x [m, ff or 2 * ff], out [m, ff]
+  void activate(const ActArgs& args, const Tensor& x, const Tensor& out);
+  /// x *= act(gate); each value of gate serves a stretch of equal columns.  x [m, n], gate [m, n / stretch]
+  void gate(const Tensor& x, const Tensor& gate, Activation activation);
+  /// out = alpha * vector * x; x may be out.                                x, out [m, n]; vector f32 [n], [1] or
+  /// absent
+  void scale(const Tensor& x, const Tensor& vector, float alpha, const Tensor& out);
+  /// x[r] += vector.                                                        x [m, n], vector f32 [n]
+  void add_vector(const Tensor& x, const Tensor& vector);
+  /// x = min(max(x, -limit), limit).                                        x [m, n]
+  void clamp(const Tensor& x, float limit);
+  /// residual[r] += table[position of r + offset].                          table f32 [positions, n], residual [rows,
+  /// n]
+  void add_positions(const Tensor& table, int64_t offset, const Tensor& residual);
   /// Norms and rotates queries and keys, stores keys and values of every row at its position.
   ///                                             qkv [rows, (heads + 2 * kv_heads) * head_dim], q [rows, heads,
   ///                                             head_dim]
   void qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q);
   /// Causal attention of every row over its sequence's cache.              q [rows, heads, head_dim], out the same
   void attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out);
+  /// Stores every row's kv at its position, its last rope_dim values rotated; rotates those of each query and puts them
+  /// behind the kv_rank values of q.      queries [rows, heads * (nope_dim + rope_dim)], kv [rows, kv_rank + rope_dim],
+  ///                                      q [rows, heads, kv_rank + rope_dim]
+  void latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
+                    const Tensor& q);
+  /// Chooses experts by the router's logits.                               logits [rows, experts] act
+  void route(const RouteArgs& args, const Tensor& logits, const Routing& routing);
+  /// out = the weighted sum of the rows' experts.                          x [rows, k], out [rows, n] act
+  void experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out);
   /// out[i] = x[out_rows[i]].                                               x [rows, dim], out [out_count, dim]
   void gather_out_rows(const Tensor& x, const Tensor& out);
   /// Draws one token a row (ops/sample.h).                                  logits f32 [n, vocab]; changed in place
@@ -153,6 +264,22 @@ class Ops {
   virtual void do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) = 0;
   virtual void do_attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) = 0;
   virtual void do_gather_out_rows(const Tensor& x, const Tensor& out) = 0;
+
+  // Hooks of rarer ops. The default refuses, in dry steps too, so that a backend without one refuses the model before
+  // its weights are loaded. HostOps (ops/host_ops.h) has them all for backends whose tensors lie in host memory.
+  virtual void do_norm_variant(const Tensor& x, const Norm& norm, const Tensor& out);
+  virtual void do_activate(const ActArgs& args, const Tensor& x, const Tensor& out);
+  virtual void do_gate(const Tensor& x, const Tensor& gate, Activation activation);
+  virtual void do_scale(const Tensor& x, const Tensor& vector, float alpha, const Tensor& out);
+  virtual void do_add_vector(const Tensor& x, const Tensor& vector);
+  virtual void do_clamp(const Tensor& x, float limit);
+  virtual void do_add_positions(const Tensor& table, int64_t offset, const Tensor& residual);
+  virtual void do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q);
+  virtual void do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out);
+  virtual void do_latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
+                               const Tensor& q);
+  virtual void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing);
+  virtual void do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out);
   virtual void do_sample(const SampleArgs& args, const Tensor& logits);  // body: host arithmetic on host memory
 
  private:

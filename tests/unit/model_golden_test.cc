@@ -1,12 +1,14 @@
-// The golden cases of the supported families (tests/data/hf.tar.xz, unpacked by the build): logits of every position,
+// Every golden case (tests/data/hf.tar.xz, unpacked by the build): logits of every position,
 // whole and in chunks, and greedy continuations, against the reference implementation's.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "backend/cpu/cpu_backend.h"
 #include "backend/ref/ref_backend.h"
+#include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "unit/model_harness.h"
@@ -14,26 +16,20 @@
 namespace baize {
 namespace {
 
-using test::Harness;
+// Every case of the archive.
+std::vector<std::string> all_cases() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(BAIZE_GOLDENS_DIR))
+    names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
 
-const char* const kCases[] = {"llama",
-                              "llama+bias_headdim",
-                              "llama+rope_dynamic",
-                              "llama+rope_linear",
-                              "llama+rope_llama3",
-                              "mistral",
-                              "qwen2",
-                              "qwen2+window",
-                              "qwen2+yarn",
-                              "qwen3",
-                              "gemma",
-                              "gemma2",
-                              "gemma2+caps",
-                              "gemma3_text",
-                              "gemma3_text+linear",
-                              "phi3",
-                              "phi3+longrope",
-                              "phi3+partial"};
+// Cases that do not pass yet, one a line with the reason: "name: why". One that passes must leave the list.
+bool is_pending(const std::string& name) {
+  static const std::string list = "\n" + read_file(BAIZE_SOURCE_DIR "/tests/data/golden_pending.txt");
+  return list.find("\n" + name + ":") != std::string::npos;
+}
 
 struct Golden {
   std::vector<Token> input_ids, long_ids, generated;
@@ -81,15 +77,51 @@ const Mode kModes[] = {
     {"CpuAuto", [] { return make_cpu_backend(2); }, Compute::kAuto, 1e-3},
 };
 
-class GoldenTest : public testing::TestWithParam<std::tuple<Mode, const char*>> {
- protected:
-  Mode mode_ = std::get<0>(GetParam());
-  double max_nmse_ = mode_.max_nmse;
-  std::string folder_ = std::string(BAIZE_GOLDENS_DIR) + "/" + std::get<1>(GetParam());
-  Golden golden_ = load(folder_);
-  std::unique_ptr<Backend> backend_ = mode_.backend();
-  Harness harness_{folder_, *backend_, mode_.compute, 128};
+// Runs one case; each check says what is wrong, or nothing.
+class GoldenRun {
+ public:
+  GoldenRun(const Mode& mode, const std::string& name)
+      : max_nmse_(mode.max_nmse),
+        folder_(std::string(BAIZE_GOLDENS_DIR) + "/" + name),
+        golden_(load(folder_)),
+        backend_(mode.backend()),
+        harness_(folder_, *backend_, mode.compute, 128) {}
 
+  std::string whole() {
+    harness_.reset();
+    const int chunk[] = {96};
+    std::string wrong = judge("prompt", harness_.feed(golden_.input_ids), golden_.logits);
+    return wrong + judge("long prompt", long_logits(chunk), golden_.long_logits);
+  }
+
+  std::string chunks() {
+    if (folder_.ends_with("rope_dynamic")) return {};  // angles follow the length seen: only one piece is defined
+    std::vector<int> singles(27, 1);
+    singles[0] = 70;
+    const int uneven[] = {7, 1, 30, 2, 50, 6};
+    std::string wrong = judge("single tokens", long_logits(singles), golden_.long_logits);
+    return wrong + judge("uneven chunks", long_logits(uneven), golden_.long_logits);
+  }
+
+  std::string continuation() {
+    if (!golden_.consistent) return {};  // the reference's own cache disagrees with its full pass
+    harness_.reset();
+    const size_t vocab = golden_.logits.size() / golden_.input_ids.size();
+    std::vector<float> logits = harness_.feed(golden_.input_ids);
+    std::vector<Token> generated;
+    while (generated.size() < golden_.generated.size()) {
+      const auto last = logits.end() - static_cast<int64_t>(vocab);
+      generated.push_back(static_cast<Token>(std::max_element(last, logits.end()) - last));
+      logits = harness_.feed(std::span(&generated.back(), 1));
+    }
+    return generated == golden_.generated ? "" : "other tokens were generated; ";
+  }
+
+ private:
+  std::string judge(const char* what, std::span<const float> got, std::span<const float> want) const {
+    const double error = nmse(got, want);
+    return error <= max_nmse_ ? "" : std::string(what) + ": NMSE " + std::to_string(error * 1e6) + "e-6; ";
+  }
   // Logits of the last 8 positions of the long prompt, fed in chunks.
   std::vector<float> long_logits(std::span<const int> chunks) {
     harness_.reset();
@@ -103,46 +135,47 @@ class GoldenTest : public testing::TestWithParam<std::tuple<Mode, const char*>> 
     EXPECT_EQ(at, golden_.long_ids.size());
     return {all.end() - static_cast<int64_t>(golden_.long_logits.size()), all.end()};
   }
-  bool depends_on_length() const { return folder_.ends_with("rope_dynamic"); }
+
+  double max_nmse_;
+  std::string folder_;
+  Golden golden_;
+  std::unique_ptr<Backend> backend_;
+  test::Harness harness_;
 };
 
-TEST_P(GoldenTest, LogitsInOnePiece) {
-  EXPECT_LE(nmse(harness_.feed(golden_.input_ids), golden_.logits), max_nmse_);
-  const int whole[] = {96};
-  EXPECT_LE(nmse(long_logits(whole), golden_.long_logits), max_nmse_);
-}
+class GoldenTest : public testing::TestWithParam<std::tuple<Mode, std::string>> {
+ protected:
+  const Mode& mode() const { return std::get<0>(GetParam()); }
+  const std::string& name() const { return std::get<1>(GetParam()); }
+};
 
-TEST_P(GoldenTest, LogitsInChunks) {
-  if (depends_on_length()) return;  // its angles follow the length seen: only one piece is defined
-  std::vector<int> singles(27, 1);
-  singles[0] = 70;
-  EXPECT_LE(nmse(long_logits(singles), golden_.long_logits), max_nmse_);
-  const int uneven[] = {7, 1, 30, 2, 50, 6};
-  EXPECT_LE(nmse(long_logits(uneven), golden_.long_logits), max_nmse_);
-}
-
-TEST_P(GoldenTest, GreedyContinuation) {
-  if (mode_.compute != Compute::kExact) return;  // near ties may fall the other way
-  if (!golden_.consistent) return;               // the reference's own cache disagrees with its full pass
-  const size_t vocab = golden_.logits.size() / golden_.input_ids.size();
-  std::vector<float> logits = harness_.feed(golden_.input_ids);
-  std::vector<Token> generated;
-  while (generated.size() < golden_.generated.size()) {
-    const auto last = logits.end() - static_cast<int64_t>(vocab);
-    generated.push_back(static_cast<Token>(std::max_element(last, logits.end()) - last));
-    logits = harness_.feed(std::span(&generated.back(), 1));
+TEST_P(GoldenTest, MatchesTheReference) {
+  std::string wrong;
+  try {
+    GoldenRun run(mode(), name());
+    wrong = run.whole();
+    wrong += run.chunks();
+    if (mode().compute == Compute::kExact) wrong += run.continuation();  // else near ties may fall the other way
+  } catch (const Error& error) {
+    wrong = error.what();
   }
-  EXPECT_EQ(generated, golden_.generated);
+  if (is_pending(name())) {
+    EXPECT_TRUE(wrong != "" || mode().max_nmse > 1e-6) << "passes: take it off golden_pending.txt";
+  } else {
+    EXPECT_EQ(wrong, "");
+  }
 }
 
-std::string case_name(const testing::TestParamInfo<std::tuple<Mode, const char*>>& param) {
+std::string case_name(const testing::TestParamInfo<std::tuple<Mode, std::string>>& param) {
   std::string name = std::string(std::get<0>(param.param).name) + "_" + std::get<1>(param.param);
-  std::replace(name.begin(), name.end(), '+', '_');
+  for (char& c : name) {
+    if (c == '+' || c == '-') c = '_';
+  }
   return name;
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, GoldenTest, testing::Combine(testing::ValuesIn(kModes), testing::ValuesIn(kCases)),
-                         case_name);
+INSTANTIATE_TEST_SUITE_P(Families, GoldenTest,
+                         testing::Combine(testing::ValuesIn(kModes), testing::ValuesIn(all_cases())), case_name);
 
 }  // namespace
 }  // namespace baize

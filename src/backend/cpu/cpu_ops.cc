@@ -36,6 +36,10 @@ void CpuOps::over_rows(int64_t rows, int64_t width, const Body& body) {
   }
 }
 
+void CpuOps::over(int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& body) {
+  over_rows(count, std::max<int64_t>(1, cost), body);
+}
+
 void CpuOps::do_begin_step() { rope_tables_used_ = 0; }
 
 void CpuOps::do_embed(const Embed& table, const Tensor& out) {

@@ -11,16 +11,17 @@
 
 #include "backend/cpu/kernels.h"
 #include "backend/cpu/thread_pool.h"
-#include "ops/ops.h"
+#include "ops/host_ops.h"
 
 namespace baize::cpu {
 
-class CpuOps : public Ops {
+class CpuOps : public HostOps {
  public:
   CpuOps(Precision precision, Arena arena, ThreadPool& pool, const OpKernels& kernels)
-      : Ops(precision, std::move(arena)), pool_(pool), kernels_(kernels) {}
+      : HostOps(precision, std::move(arena)), pool_(pool), kernels_(kernels) {}
 
  protected:
+  void over(int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& body) override;
   void do_begin_step() override;
   void do_embed(const Embed& table, const Tensor& out) override;
   void do_linear(std::span<const LinearCall> calls, void* workspace) override;

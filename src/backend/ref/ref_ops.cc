@@ -18,7 +18,7 @@ float* row_of(const Tensor& t, int64_t r) {
   return t.as<float>() + r * t.strides[0];
 }
 
-float activate(Activation activation, float x) {
+float apply(Activation activation, float x) {
   switch (activation) {
     case Activation::kSilu:
       return x / (1.0f + std::exp(-x));
@@ -30,6 +30,8 @@ float activate(Activation activation, float x) {
     }
     case Activation::kRelu:
       return x > 0 ? x : 0.0f;
+    default:
+      break;  // HostOps has the others
   }
   BAIZE_UNREACHABLE("Activation without a formula");
 }
@@ -77,7 +79,7 @@ void RefOps::do_gated_activation(const Tensor& gate_up, Activation activation, c
     const float* gate = row_of(gate_up, r);
     const float* up = gate + ff;
     float* y = row_of(out, r);
-    for (int64_t i = 0; i < ff; ++i) y[i] = activate(activation, gate[i]) * up[i];
+    for (int64_t i = 0; i < ff; ++i) y[i] = apply(activation, gate[i]) * up[i];
   }
 }
 

@@ -4,16 +4,16 @@
 
 #include <span>
 
-#include "ops/ops.h"
+#include "ops/host_ops.h"
 
 namespace baize::ref {
 
 /// Kernels of the reference: one, "ref", for every format, on the stored layout.
 std::span<const LinearKernel* const> linear_kernels();
 
-class RefOps : public Ops {
+class RefOps : public HostOps {
  public:
-  using Ops::Ops;
+  using HostOps::HostOps;
 
  protected:
   void do_embed(const Embed& table, const Tensor& out) override;

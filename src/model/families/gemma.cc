@@ -51,6 +51,16 @@ static ModelSpec gemma2(const Meta& meta) {
 }
 FAMILY(gemma2, ("Gemma2ForCausalLM"), ("gemma2"));
 
+// VaultGemma (2025): Gemma 2 without the norms behind the blocks.
+static ModelSpec vaultgemma(const Meta& meta) {
+  ModelSpec spec = gemma2(meta);
+  for (LayerSpec& layer : spec.layers) {
+    for (Sublayer& sub : layer.sub) sub.post = {};
+  }
+  return spec;
+}
+FAMILY(vaultgemma, ("VaultGemmaForCausalLM"), ());
+
 static ModelSpec gemma3(const Meta& file) {
   const Meta meta = file.with_defaults({{"vocab_size", 262208},
                                         {"num_attention_heads", 8},

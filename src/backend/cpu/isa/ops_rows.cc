@@ -102,6 +102,8 @@ void gated(Activation activation, const float* gate, const float* up, int64_t n,
       return apply_gated(gate, up, n, out, activate_gelu_tanh);
     case Activation::kRelu:
       return apply_gated(gate, up, n, out, activate_relu);
+    default:
+      __builtin_unreachable();  // HostOps has the others
   }
 }
 

@@ -264,6 +264,8 @@ __device__ __forceinline__ float activate(float g, Activation activation) {
       return 0.5f * g * (1.0f + tanhf(0.79788456080286536f * (g + 0.044715f * g * g * g)));
     case Activation::kRelu:
       return fmaxf(g, 0.0f);
+    default:  // not in gates of this backend (Ops::activate)
+      break;
   }
   return 0;
 }

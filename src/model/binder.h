@@ -1,0 +1,87 @@
+// Binder: turns a spec and a checkpoint's tensors into a Model, sublayer by sublayer; the inside of bind(). The blocks'
+// parts are in bind_*.cc. Used once, by one thread.
+#pragma once
+
+#include <array>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "model/derived.h"
+#include "model/model.h"
+#include "model/names.h"
+#include "model/weight_store.h"
+
+namespace baize {
+
+class Binder {
+ public:
+  Binder(std::shared_ptr<const Checkpoint> checkpoint, const ModelSpec& spec, Backend& backend,
+         const BindOptions& options);
+  std::unique_ptr<const Model> bind();
+
+ private:
+  /// Where a matrix lies and what is done to it.
+  struct Place {
+    int64_t layer = -1;
+    float alpha = 1;
+    bool transposed = false;          // stored [k, n]
+    std::span<const int64_t> rows{};  // of the stored matrix, in this order; empty: all
+    int64_t stored_n = 0;             // rows stored; 0: as many as wanted
+    int64_t expert = -1;
+    std::string bias{};  // canonical name of the bias; empty: the matrix's
+  };
+  struct Fused {
+    std::span<const std::string> own;  // names of the parts
+    std::string name;                  // of the one matrix of all
+    std::span<const int64_t> widths;
+    std::span<const float> alphas{};  // of the parts
+    std::span<const int64_t> rows{};  // order of the fused matrix's rows
+  };
+
+  void bind_embed_and_head();
+  BoundSublayer bind_sublayer(const Sublayer& sub, int64_t layer);
+  AttnBlock bind_block(const AttnSpec& spec, int64_t layer, float scale);
+  FfnBlock bind_block(const DenseFfn& spec, int64_t layer, float scale);
+  MlaBlock bind_block(const MlaSpec& spec, int64_t layer, float scale);
+  MoeBlock bind_block(const MoeFfn& spec, int64_t layer, float scale);
+
+  FfnBlock ffn(const DenseFfn& spec, const std::string& stem, int64_t layer, float scale);
+  void attention_matrices(const AttnSpec& spec, int64_t layer, AttnBlock& block);
+  void attention_norms(const AttnSpec& spec, int64_t layer, AttnBlock& block);
+  ActArgs activation(const DenseFfn& spec, const std::string& stem, int64_t layer);
+  void experts_apart(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block);
+  void experts_together(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block);
+
+  /// Linears of the given widths under their own names, or one under the fused name; they read k values.
+  LinearParts parts(const Fused& fused, int64_t k, int64_t layer);
+  Linear linear(const std::string& name, int64_t n, int64_t k, const Place& place);
+  /// A linear of a tensor found already. `bias` may be null.
+  Linear linear_of(const SourceTensor& tensor, const std::string& name, const Place& place,
+                   const std::vector<float>& bias);
+  std::vector<float> bias_of(const std::string& name, int64_t n, const Place& place);
+  Norm norm(const NormSpec& spec, const std::string& name, int64_t dim, int64_t layer);
+  Norm head_norm(const NormSpec& spec, const std::string& name, int64_t heads, int64_t dim, int64_t layer);
+  Rope rope(const RopeSpec& spec);
+  /// The values of a tensor of `dim` elements in any shape; empty when the checkpoint has none.
+  std::vector<float> vector(const std::string& name, int64_t dim, int64_t layer);
+  Tensor small(const std::vector<float>& values);  // absent for none
+  std::vector<float> floats(const SourceTensor& tensor) const;
+  const SourceTensor& checked(const SourceTensor& tensor, const Shape& shape) const;
+  int64_t hidden() const { return model_->spec.dims.hidden; }
+
+  TensorNames names_;
+  Backend& backend_;
+  BindOptions options_;
+  WeightStore store_;
+  Derived derived_;
+  std::unique_ptr<Model> model_ = std::make_unique<Model>();
+  std::vector<std::pair<RopeSpec, Rope>> ropes_;  // equal specs share one table, so backends can cache by its address
+  size_t states_ = 0;
+  std::vector<size_t> state_of_layer_;
+};
+
+/// "layers.3.attn.q"
+std::string layer_name(const std::string& name, int64_t layer);
+
+}  // namespace baize

@@ -1,0 +1,69 @@
+// Attention, plain and latent.
+#include "base/mutate.h"
+#include "model/blocks/blocks.h"
+
+namespace baize {
+
+void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
+  auto& [input, ops] = step;
+  const AttnShape& s = block.args.shape;
+  const KvView& kv = input.kv[block.state];
+  const Tensor all = ops.temp(x.dtype, {input.rows, block.qkv.n()});
+  const Tensor q = ops.temp(x.dtype, {input.rows, s.heads, s.head_dim});
+  const Tensor attended = ops.temp(x.dtype, {input.rows, s.heads, block.v_dim});
+  const Tensor flat = attended.reshaped({input.rows, s.heads * block.v_dim});
+  const int64_t q_n = s.heads * s.head_dim, k_n = s.kv_heads * s.head_dim;
+  ops.linear(block.qkv.span(), x, all);
+  const Tensor qkv = block.gate_n > 0 ? all.columns(0, all.shape[1] - block.gate_n) : all;
+  if (block.q_all.present()) ops.norm(qkv.columns(0, q_n), block.q_all, qkv.columns(0, q_n));
+  if (block.k_all.present()) ops.norm(qkv.columns(q_n, k_n), block.k_all, qkv.columns(q_n, k_n));
+  if (block.clip > 0) ops.clamp(qkv, block.clip);
+  ops.qk_norm_rope_store(block.qkv_args, qkv, kv, q);
+  ops.attention(block.args, q, kv, attended);
+  if (block.gate_n > 0 && !mutated("attention.gate")) {
+    ops.gate(flat, all.columns(all.shape[1] - block.gate_n, block.gate_n), block.gate);
+  }
+  if (block.out_norm.present()) ops.norm(flat, block.out_norm, flat);
+  ops.linear({&block.o, 1}, flat, out);
+}
+
+// Absorbed: queries are brought into the space of the compressed keys, and what is attended out of that of the values.
+void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
+  auto& [input, ops] = step;
+  const auto& [heads, nope_dim, rope_dim, kv_rank, rope] = block.latent;
+  const int64_t width = nope_dim + rope_dim, stored = kv_rank + rope_dim, rows = input.rows;
+  const KvView& view = input.kv[block.state];
+  const Tensor kv = ops.temp(x.dtype, {rows, stored});
+  const Tensor queries = ops.temp(x.dtype, {rows, heads * width});
+  const Tensor q = ops.temp(x.dtype, {rows, heads, stored});
+  const Tensor latent = ops.temp(x.dtype, {rows, heads, kv_rank});
+  const Tensor attended = ops.temp(x.dtype, {rows, heads * block.v_dim});
+  Tensor source = x;
+  if (block.q_a.present()) {
+    source = ops.temp(x.dtype, {rows, block.q_a.shape.n});
+    ops.linear({&block.q_a, 1}, x, source);
+    if (block.q_norm.present()) ops.norm(source, block.q_norm, source);
+  }
+  ops.linear(block.q.span(), source, queries);
+  ops.linear({&block.kv_a, 1}, x, kv);
+  ops.norm(kv.columns(0, kv_rank), block.kv_norm, kv.columns(0, kv_rank));
+  const Tensor flat_q = q.reshaped({rows, heads * stored}), flat = latent.reshaped({rows, heads * kv_rank});
+  for (int64_t h = 0; h < heads; ++h) {
+    ops.linear({&block.k_up[static_cast<size_t>(h)], 1}, queries.columns(h * width, nope_dim),
+               flat_q.columns(h * stored, kv_rank));
+  }
+  ops.latent_store(block.latent, queries, kv, view, q);
+  ops.attention(block.args, q, view, latent);
+  for (int64_t h = 0; h < heads; ++h) {
+    ops.linear({&block.v_up[static_cast<size_t>(h)], 1}, flat.columns(h * kv_rank, kv_rank),
+               attended.columns(h * block.v_dim, block.v_dim));
+  }
+  if (block.gate.present()) {
+    const Tensor gate = ops.temp(x.dtype, attended.shape);
+    ops.linear({&block.gate, 1}, x, gate);
+    ops.gate(attended, gate, Activation::kSigmoid);
+  }
+  ops.linear({&block.o, 1}, attended, out);
+}
+
+}  // namespace baize

@@ -1,0 +1,19 @@
+// The blocks of forward: each reads x [rows, hidden] and fills out [rows, hidden], in terms of ops. Pure functions of
+// the step; called by forward only.
+#pragma once
+
+#include "model/model.h"
+
+namespace baize {
+
+struct Step {
+  const StepInput& input;
+  Ops& ops;
+};
+
+void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const MoeBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+
+}  // namespace baize

@@ -1,0 +1,38 @@
+// Feed-forwards, dense and of experts.
+#include "base/mutate.h"
+#include "model/blocks/blocks.h"
+
+namespace baize {
+
+void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
+  auto& [input, ops] = step;
+  const Tensor up = ops.temp(x.dtype, {input.rows, block.gate_up.n()});
+  const Tensor active = ops.temp(x.dtype, {input.rows, block.ff});
+  ops.linear(block.gate_up.span(), x, up);
+  ops.activate(block.activation, up, active);
+  if (block.inner_norm.present()) ops.norm(active, block.inner_norm, active);
+  ops.linear({&block.down, 1}, active, out);
+}
+
+void run(const MoeBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
+  auto& [input, ops] = step;
+  const Tensor logits = ops.temp(x.dtype, {input.rows, block.router.shape.n});
+  const Routing routing{ops.temp(DType::kI32, {input.rows, block.route.top_k}),
+                        ops.temp(DType::kF32, {input.rows, block.route.top_k})};
+  ops.linear({&block.router, 1}, x, logits, {.softcap = block.router_softcap});
+  ops.route(block.route, logits, routing);
+  ops.experts({block.gate, block.up, block.down, block.activation, block.weigh_input}, x, routing, out);
+  if (block.shared.ff > 0 && !mutated("moe.shared")) {
+    const Tensor shared = ops.temp(x.dtype, out.shape);
+    run(block.shared, step, x, shared);
+    if (block.shared_gate.present()) {
+      const Tensor gate = ops.temp(x.dtype, {input.rows, 1});
+      ops.linear({&block.shared_gate, 1}, x, gate);
+      ops.gate(shared, gate, Activation::kSigmoid);
+    }
+    ops.add(out, shared);
+  }
+  if (block.out_bias.present()) ops.add_vector(out, block.out_bias);
+}
+
+}  // namespace baize

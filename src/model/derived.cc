@@ -1,0 +1,69 @@
+#include "model/derived.h"
+
+#include <cstring>
+
+#include "base/check.h"
+#include "base/error.h"
+
+namespace baize {
+
+SourceTensor& Derived::add(const SourceTensor& like, const Shape& shape) {
+  tensors_.push_back(like);
+  tensors_.back().shape = shape;
+  return tensors_.back();
+}
+
+std::byte* Derived::allocate(SourceTensor& tensor, int64_t bytes) {
+  tensor.file = nullptr;
+  std::byte* data = nullptr;
+  if (!dry_) {
+    buffers_.push_back(Buffer::host(bytes));
+    data = static_cast<std::byte*>(buffers_.back().data());
+  }
+  tensor.bytes = {data, static_cast<size_t>(bytes)};
+  return data;
+}
+
+const SourceTensor& Derived::reshaped(const SourceTensor& tensor, const Shape& shape) {
+  BAIZE_CHECK(shape.elements() == tensor.shape.elements());
+  return add(tensor, shape);
+}
+
+const SourceTensor& Derived::rows(const SourceTensor& tensor, int64_t begin, int64_t count) {
+  const int64_t k = tensor.shape[1], row_bytes = tensor.format.row_bytes(k);
+  BAIZE_CHECK(begin + count <= tensor.shape[0]);
+  SourceTensor& slice = add(tensor, {count, k});
+  slice.bytes = tensor.bytes.subspan(static_cast<size_t>(begin * row_bytes), static_cast<size_t>(count * row_bytes));
+  return slice;
+}
+
+const SourceTensor& Derived::permuted(const SourceTensor& tensor, std::span<const int64_t> order) {
+  const int64_t k = tensor.shape[1], row_bytes = tensor.format.row_bytes(k);
+  const auto count = static_cast<int64_t>(order.size());
+  SourceTensor& copy = add(tensor, {count, k});
+  std::byte* to = allocate(copy, count * row_bytes);
+  for (size_t i = 0; to != nullptr && i < order.size(); ++i) {
+    BAIZE_CHECK(order[i] >= 0 && order[i] < tensor.shape[0]);
+    std::memcpy(to + static_cast<int64_t>(i) * row_bytes, tensor.bytes.data() + order[i] * row_bytes,
+                static_cast<size_t>(row_bytes));
+  }
+  return copy;
+}
+
+const SourceTensor& Derived::transposed(const SourceTensor& tensor) {
+  if (tensor.format.scheme != Scheme::kPlain) {
+    fail(ErrorKind::kUnsupported, "tensor {} is stored turned, which format {} cannot be read in", tensor.name,
+         tensor.format.name());
+  }
+  const int64_t k = tensor.shape[0], n = tensor.shape[1], size = dtype_bytes(tensor.format.elem);
+  SourceTensor& copy = add(tensor, {n, k});
+  std::byte* to = allocate(copy, n * k * size);
+  for (int64_t i = 0; to != nullptr && i < n; ++i) {
+    for (int64_t j = 0; j < k; ++j) {
+      std::memcpy(to + (i * k + j) * size, tensor.bytes.data() + (j * n + i) * size, static_cast<size_t>(size));
+    }
+  }
+  return copy;
+}
+
+}  // namespace baize

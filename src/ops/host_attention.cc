@@ -1,0 +1,223 @@
+// Attention in HostOps: every variant of preparing queries and keys, and of the softmax over the cache.
+#include "ops/host_math.h"
+#include "ops/host_ops.h"
+#include "ops/rope.h"
+
+namespace baize {
+
+namespace host {
+
+void rotate(const Rope& rope, const std::vector<float>& inv_freq, int64_t position, float* head) {
+  const auto pairs = static_cast<int64_t>(inv_freq.size());
+  for (int64_t i = 0; i < pairs; ++i) {
+    const double angle = static_cast<float>(position) * inv_freq[static_cast<size_t>(i)];
+    const float c = static_cast<float>(std::cos(angle)) * rope.scale;
+    const float s = static_cast<float>(std::sin(angle)) * rope.scale;
+    float& a = head[rope.interleaved ? 2 * i : i];
+    float& b = head[rope.interleaved ? 2 * i + 1 : i + pairs];
+    const float turned = a * c - b * s;
+    b = b * c + a * s;
+    a = turned;
+  }
+}
+
+int64_t cache_offset(const StepInput& input, const Tensor& view, int group, int64_t seq, int64_t position,
+                     int64_t head) {
+  const Tensor& table = input.block_tables[static_cast<size_t>(group)];
+  const int64_t block = view.shape[1];
+  const int64_t page = table.as<const int32_t>()[seq * table.strides[0] + position / block];
+  BAIZE_CHECK(page >= 0 && page < view.shape[0]);
+  return page * view.strides[0] + position % block * view.strides[1] + head * view.strides[2];
+}
+
+}  // namespace host
+
+using host::row_of;
+
+namespace {
+
+float temperature_at(const Temperature& t, int64_t position) {
+  if (t.scale == 0) return 1;
+  const auto steps = static_cast<float>((position + t.offset) / t.length);
+  return 1.0f + t.scale * std::log(1.0f + steps);
+}
+
+// One row's queries and keys: norm, rotation, the place they go to.
+struct QkvRow {
+  const StepInput& input;
+  const QkvArgs& args;
+  std::vector<float> inv_freq;
+  int64_t seq = -1, position = 0;
+
+  void enter(int64_t r) {
+    const int64_t next = input.row_seq.as<const int32_t>()[r];
+    if (next != seq && args.rope.present()) {
+      inv_freq = rope_frequencies(args.rope, input.kv_len.as<const int32_t>()[next]);
+    }
+    seq = next;
+    position = input.positions.as<const int32_t>()[r];
+  }
+  void prepare(const Norm& norm, int64_t h, float* head) const {
+    const int64_t dim = args.shape.head_dim;
+    if (norm.present() && !args.norm_last) host::norm_row(head, norm, h, dim, head);
+    if (args.rope.present()) host::rotate(args.rope, inv_freq, position, head);
+    if (norm.present() && args.norm_last) host::norm_row(head, norm, h, dim, head);
+  }
+};
+
+}  // namespace
+
+void HostOps::do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) {
+  if (dry()) return;
+  const auto& [heads, kv_heads, head_dim] = args.shape;
+  const int64_t v_dim = kv.v.shape[3];
+  over(input().rows, 40 * (heads + kv_heads) * head_dim, [&](int64_t begin, int64_t end) {
+    QkvRow row{input(), args, {}};
+    std::vector<float> head(static_cast<size_t>(std::max(head_dim, v_dim)));
+    for (int64_t r = begin; r < end; ++r) {
+      row.enter(r);
+      const float* in = row_of(qkv, r);
+      const float factor = temperature_at(args.temperature, row.position);
+      for (int64_t h = 0; h < heads; ++h) {
+        float* to = q.as<float>() + r * q.strides[0] + h * q.strides[1];
+        std::copy_n(in + h * head_dim, head_dim, to);
+        row.prepare(args.q_norm, h, to);
+        for (int64_t i = 0; i < head_dim; ++i) to[i] *= factor;
+      }
+      for (int64_t h = 0; args.store && h < kv_heads; ++h) {
+        std::copy_n(in + (heads + h) * head_dim, head_dim, head.data());
+        row.prepare(args.k_norm, h, head.data());
+        const int64_t k_at = host::cache_offset(input(), kv.k, kv.group, row.seq, row.position, h);
+        for (int64_t i = 0; i < head_dim; ++i) host::store(kv.k, k_at + i, head[static_cast<size_t>(i)]);
+        std::copy_n(in + (heads + kv_heads) * head_dim + h * v_dim, v_dim, head.data());
+        if (args.v_norm.present()) host::norm_row(head.data(), args.v_norm, h, v_dim, head.data());
+        const int64_t v_at = host::cache_offset(input(), kv.v, kv.group, row.seq, row.position, h);
+        for (int64_t i = 0; i < v_dim; ++i) host::store(kv.v, v_at + i, head[static_cast<size_t>(i)]);
+      }
+    }
+  });
+}
+
+void HostOps::do_latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
+                              const Tensor& q) {
+  if (dry()) return;
+  const int64_t width = args.nope_dim + args.rope_dim, stored = args.kv_rank + args.rope_dim;
+  over(input().rows, 40 * args.heads * stored, [&](int64_t begin, int64_t end) {
+    std::vector<float> inv_freq, row(static_cast<size_t>(stored));
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t seq = input().row_seq.as<const int32_t>()[r];
+      const int64_t position = input().positions.as<const int32_t>()[r];
+      if (args.rope.present()) inv_freq = rope_frequencies(args.rope, input().kv_len.as<const int32_t>()[seq]);
+      std::copy_n(row_of(kv, r), stored, row.data());
+      if (args.rope.present()) host::rotate(args.rope, inv_freq, position, row.data() + args.kv_rank);
+      const int64_t at = host::cache_offset(input(), view.k, view.group, seq, position, 0);
+      for (int64_t i = 0; i < stored; ++i) host::store(view.k, at + i, row[static_cast<size_t>(i)]);
+      for (int64_t h = 0; h < args.heads; ++h) {
+        float* to = q.as<float>() + r * q.strides[0] + h * q.strides[1] + args.kv_rank;
+        std::copy_n(row_of(queries, r) + h * width + args.nope_dim, args.rope_dim, to);
+        if (args.rope.present()) host::rotate(args.rope, inv_freq, position, to);
+      }
+    }
+  });
+}
+
+namespace {
+
+/// Attention of one query head over what it sees; buffers are kept between calls.
+class Attend {
+ public:
+  Attend(const StepInput& input, const AttnArgs& args, const KvView& kv) : input_(input), args_(args), kv_(kv) {}
+
+  void run(int64_t row, int64_t head, const float* query, float* out) {
+    seq_ = input_.row_seq.as<const int32_t>()[row];
+    kv_head_ = head / (args_.shape.heads / args_.shape.kv_heads);
+    find_visible(row);
+    score(row, head, query);
+    const float sink = args_.sinks.present() ? args_.sinks.as<const float>()[head] : -INFINITY;
+    float highest = sink;
+    for (const float s : scores_) highest = std::max(highest, s);
+    float total = std::exp(sink - highest);
+    const int64_t v_dim = kv_.v.shape[3];
+    std::fill_n(out, v_dim, 0.0f);
+    if (highest == -INFINITY) return;  // sees nothing
+    value_.resize(static_cast<size_t>(v_dim));
+    for (size_t i = 0; i < scores_.size(); ++i) {
+      const float weight = std::exp(scores_[i] - highest);
+      if (weight == 0) continue;
+      total += weight;
+      const float* value = read(kv_.v, visible_[i], v_dim);
+      for (int64_t d = 0; d < v_dim; ++d) out[d] += weight * value[d];
+    }
+    for (int64_t d = 0; d < v_dim; ++d) out[d] /= total;
+  }
+
+ private:
+  void find_visible(int64_t row) {
+    const int64_t last = input_.positions.as<const int32_t>()[row];
+    visible_.clear();
+    if (args_.selected.present()) {
+      const int64_t count = args_.selected.shape[1];
+      const int32_t* chosen = args_.selected.as<const int32_t>() + row * count;
+      for (int64_t i = 0; i < count; ++i) {
+        if (chosen[i] >= 0) visible_.push_back(chosen[i]);
+      }
+      return;
+    }
+    int64_t first = 0;
+    if (args_.window > 0) {
+      first = args_.chunked ? last / args_.window * args_.window : std::max<int64_t>(0, last - args_.window + 1);
+    }
+    for (int64_t t = first; t <= last; ++t) visible_.push_back(t);
+    position_ = last;
+  }
+
+  void score(int64_t row, int64_t head, const float* query) {
+    const float slope = args_.slopes.present() ? args_.slopes.as<const float>()[head] : 0;
+    const float* bias = nullptr;
+    if (args_.bias.present()) {
+      bias = args_.bias.as<const float>() + row * args_.bias.strides[0] + kv_head_ * args_.bias.strides[1];
+    }
+    scores_.resize(visible_.size());
+    value_.resize(static_cast<size_t>(args_.shape.head_dim));
+    for (size_t i = 0; i < visible_.size(); ++i) {
+      const int64_t t = visible_[i];
+      float s = args_.scale * host::dot(query, read(kv_.k, t, args_.shape.head_dim), args_.shape.head_dim);
+      if (args_.softcap > 0) s = args_.softcap * std::tanh(s / args_.softcap);
+      if (slope != 0) s -= slope * static_cast<float>(position_ - t);
+      if (bias != nullptr) s += bias[t];
+      scores_[i] = s;
+    }
+  }
+
+  const float* read(const Tensor& view, int64_t position, int64_t dim) {
+    const int64_t at = host::cache_offset(input_, view, kv_.group, seq_, position, kv_head_);
+    if (view.dtype == DType::kF32) return view.as<const float>() + at;
+    for (int64_t i = 0; i < dim; ++i) value_[static_cast<size_t>(i)] = host::load(view, at + i);
+    return value_.data();
+  }
+
+  const StepInput& input_;
+  const AttnArgs& args_;
+  const KvView& kv_;
+  int64_t seq_ = 0, kv_head_ = 0, position_ = 0;
+  std::vector<int64_t> visible_;
+  std::vector<float> scores_, value_;
+};
+
+}  // namespace
+
+void HostOps::do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) {
+  if (dry()) return;
+  const int64_t heads = args.shape.heads;
+  const int64_t seen = args.window > 0 ? std::min(args.window, input().max_kv_len) : input().max_kv_len;
+  over(input().rows * heads, seen * (args.shape.head_dim + kv.v.shape[3]), [&](int64_t begin, int64_t end) {
+    Attend attend(input(), args, kv);
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t r = i / heads, h = i % heads;
+      attend.run(r, h, q.as<const float>() + r * q.strides[0] + h * q.strides[1],
+                 out.as<float>() + r * out.strides[0] + h * out.strides[1]);
+    }
+  });
+}
+
+}  // namespace baize

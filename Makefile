@@ -1,5 +1,5 @@
 # `make help` lists the targets. Build folders: build (release), build-asan (and the fuzzers), build-tsan, build-mutate,
-# build-aarch64.
+# build-aarch64. GCC's warnings are errors in CI; clang's are clang-tidy's business (`make tidy`).
 MODEL ?= smollm2:135m
 PROMPT ?= Why is the sky blue? Answer in two sentences.
 PREFIX ?= /usr/local
@@ -60,7 +60,7 @@ qemu: setup-test build-aarch64  ## kernel tests for aarch64 under qemu
 build/build.ninja:
 	@$(CMAKE) -B build > /dev/null
 build-asan/build.ninja:
-	@$(CMAKE) -B build-asan $(DEBUG) $(CLANG) -DBAIZE_SANITIZE=address > /dev/null
+	@$(CMAKE) -B build-asan $(DEBUG) $(CLANG) -DBAIZE_WERROR=OFF -DBAIZE_SANITIZE=address > /dev/null
 build-tsan/build.ninja:
 	@$(CMAKE) -B build-tsan $(DEBUG) -DBAIZE_SANITIZE=thread > /dev/null
 build-aarch64/build.ninja:

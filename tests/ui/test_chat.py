@@ -28,12 +28,15 @@ def test_an_answer(chat, server):
 
 
 def test_thinking_is_folded(chat, server):
-    server.script = lambda _: Answer([{"reasoning_content": "Let me **see**."}, 0.1, "Forty-two."])
-    chat.ask("?")
+    server.script = lambda _: Answer([{"reasoning_content": "Let me **see**."}, 1.0, "Forty-two."])
+    chat.type("?")
     details = chat.answer.locator("details")
+    expect(details.locator("summary")).to_have_text("Thinking…")
     expect(details).not_to_have_attribute("open", "")
-    expect(details.locator("summary")).to_have_text(re.compile(r"Thought for 0\.\d+ s"))
     details.locator("summary").click()
+    chat.settled()
+    expect(details.locator("summary")).to_have_text(re.compile(r"Thought for [\d.]+ s"))
+    expect(details).to_have_attribute("open", "")  # as the reader left it
     expect(details.locator("strong")).to_have_text("see")
     chat.ask("again")
     assert [m["content"] for m in bodies(server)[1]["messages"]] == ["?", "Forty-two.", "again"]

@@ -1,5 +1,7 @@
 """A model's answer can say anything; none of it runs, loads or leads astray."""
 
+import json
+
 from mock_server import Answer
 from playwright.sync_api import expect
 
@@ -85,3 +87,27 @@ def test_a_long_answer_stays_smooth(chat, server):
     chat.ask("much")
     expect(chat.answer.locator(".block")).to_have_count(1200)
     assert chat.page.evaluate("window.replaced") == 0
+
+
+def test_a_long_conversation(chat, tmp_path):
+    """Of 400 messages only the last are drawn; earlier ones come in as the reader goes up."""
+    messages = [{"id": str(i), "parent": str(i - 1) if i else None, "role": "assistant" if i % 2 else "user",
+                 "content": f"Message **{i}**\n\n" * 5, "finish": "stop"} for i in range(400)]
+    body = {"format": "baize-chats", "version": 1,
+            "conversations": [{"title": "long", "leaf": "399", "messages": messages}]}
+    chat.page.keyboard.press("Control+,")
+    chat.page.get_by_role("tab", name="General").click()
+    chat.find("input[type=file]").set_input_files({"name": "x.json", "mimeType": "application/json", "buffer": json.dumps(body).encode()})
+    chat.page.keyboard.press("Escape")
+    chat.find(".entry .title").click()
+    expect(chat.find("article").last).to_contain_text("Message 399")
+    chat.expect("article").to_have_count(40)
+    chat.find(".thread").hover()
+    for _ in range(200):
+        if chat.find("article").count() == 400:
+            break
+        chat.page.mouse.wheel(0, -4000)
+        chat.page.wait_for_timeout(20)
+    chat.expect("article").to_have_count(400)
+    chat.page.evaluate("document.querySelector('.thread').scrollTop = 0")
+    expect(chat.find("article").first).to_be_in_viewport()

@@ -4,7 +4,7 @@ import { useEffect, useRef, useState } from 'preact/hooks';
 import { number, seconds, t } from '../i18n';
 import { Markdown } from '../markdown/markdown';
 import * as chats from '../state/chats';
-import { edit, regenerate, runs, type Run } from '../state/run';
+import { edit, regenerate, runs, type Live } from '../state/run';
 import { contextOf } from '../state/server';
 import { step, type Position } from '../tree';
 import type { Message, Stats } from '../types';
@@ -135,32 +135,41 @@ function Fullness({ message }: { message: Message }) {
   return <p class="quiet">{t('contextFull', { n: Math.min(100, Math.round((100 * used) / context)) })}</p>;
 }
 
-function LiveAnswer({ run }: { run: Run }) {
-  const live = run.live.value;
+function Waiting() {
   return (
-    <article class="message assistant" aria-label={t('assistant')} aria-busy="true">
-      {live.reasoning && <Thoughts text={live.reasoning} live={live.thinking} ms={live.stats.thinkingMs} />}
-      {live.content ? <Markdown text={live.content} streaming /> : !live.reasoning && <p class="waiting"><span class="dots" aria-hidden="true"><i /><i /><i /></span>{t('waiting')}</p>}
-      <div class="tools">
-        <Figures stats={live.stats} live />
-        {!live.stats.firstTokenMs && live.now - live.started > 1000 && <span class="figures">{seconds(live.now - live.started)}</span>}
-      </div>
-    </article>
+    <p class="waiting"><span class="dots" aria-hidden="true"><i /><i /><i /></span>{t('waiting')}</p>
   );
 }
 
+function LiveFigures({ live }: { live: Live }) {
+  const waited = live.now - live.started;
+  if (!live.stats.firstTokenMs) return waited > 1000 ? <span class="figures live">{seconds(waited)}</span> : null;
+  return <Figures stats={live.stats} live />;
+}
+
+/** An answer, while it is written and afterwards: the same elements, so that nothing jumps or folds when it ends. */
 function Answer({ message, place, busy }: { message: Message; place: Position | undefined; busy: boolean }) {
+  const run = [...runs.value.values()].find((r) => r.message === message.id);
+  const live = run?.live.value;
+  const { content, reasoning } = live ?? message;
+  const stats = live?.stats ?? message.stats;
   return (
-    <article class="message assistant" aria-label={t('assistant')}>
-      {message.reasoning && <Thoughts text={message.reasoning} live={false} ms={message.stats?.thinkingMs} />}
-      <Markdown text={message.content} streaming={false} />
-      <Ending message={message} busy={busy} />
-      <Fullness message={message} />
-      <div class="tools">
-        <Versions message={message} place={place} />
-        {message.content && <CopyButton text={() => message.content} />}
-        <button type="button" class="ghost small" disabled={busy} onClick={() => regenerate(message)} aria-label={t('regenerate')} title={t('regenerate')}><Icons.again /></button>
-        {message.stats && message.finish !== 'error' && <Figures stats={message.stats} />}
+    <article class="message assistant" aria-label={t('assistant')} aria-busy={live ? 'true' : undefined}>
+      {reasoning && <Thoughts key="thoughts" text={reasoning} live={live?.thinking === true} ms={stats?.thinkingMs} />}
+      {content && <Markdown key="text" text={content} streaming={live !== undefined} />}
+      {live && !content && !reasoning && <Waiting />}
+      {!live && <Ending message={message} busy={busy} />}
+      {!live && <Fullness message={message} />}
+      <div class="tools" key="tools">
+        {live && <LiveFigures live={live} />}
+        {!live && (
+          <>
+            <Versions message={message} place={place} />
+            {content && <CopyButton text={() => content} />}
+            <button type="button" class="ghost small" disabled={busy} onClick={() => regenerate(message)} aria-label={t('regenerate')} title={t('regenerate')}><Icons.again /></button>
+            {stats && message.finish !== 'error' && <Figures stats={stats} />}
+          </>
+        )}
       </div>
     </article>
   );
@@ -176,8 +185,8 @@ interface Props {
 const same = (a: Props, b: Props) =>
   a.message === b.message && a.busy === b.busy && a.language === b.language && a.place?.index === b.place?.index && a.place?.ids.length === b.place?.ids.length;
 
-export const MessageView = memo(({ message, place, busy }: Props) => {
-  if (message.role === 'user') return <UserMessage message={message} place={place} busy={busy} />;
-  const run = [...runs.value.values()].find((r) => r.message === message.id);
-  return run ? <LiveAnswer run={run} /> : <Answer message={message} place={place} busy={busy} />;
-}, same);
+export const MessageView = memo(
+  ({ message, place, busy }: Props) =>
+    message.role === 'user' ? <UserMessage message={message} place={place} busy={busy} /> : <Answer message={message} place={place} busy={busy} />,
+  same,
+);

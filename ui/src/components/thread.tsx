@@ -9,6 +9,8 @@ import { Icons, Mark } from './icons';
 import { MessageView } from './message';
 
 const kNear = 80; // pixels from the end that still count as the end
+const kPage = 40; // messages drawn at first, and more each time the reader comes near the top
+const kTop = 1200; // pixels from the top
 
 function Welcome() {
   return (
@@ -29,6 +31,8 @@ export function Thread() {
   const inside = useRef<HTMLDivElement>(null);
   const follow = useRef(true);
   const [away, setAway] = useState(false);
+  const [drawn, setDrawn] = useState(kPage);
+  const fromEnd = useRef(0); // where the reader stood, while earlier messages come in above
   const conversation = chats.current.value;
   const shown = chats.shownPath.value;
   const places = chats.shownPositions.value;
@@ -38,7 +42,13 @@ export function Thread() {
     follow.current = true;
     box.current!.scrollTop = box.current!.scrollHeight;
   };
-  useLayoutEffect(toEnd, [conversation?.id]);
+  useLayoutEffect(() => {
+    setDrawn(kPage);
+    toEnd();
+  }, [conversation?.id]);
+  useLayoutEffect(() => {
+    if (drawn > kPage && !follow.current) box.current!.scrollTop = box.current!.scrollHeight - fromEnd.current;
+  }, [drawn]);
   useEffect(() => {
     if (run) toEnd(); // a new question: look at its answer
   }, [run?.message]);
@@ -57,12 +67,16 @@ export function Thread() {
     else if (scrollTop < lastTop.current - 2) follow.current = false;
     lastTop.current = scrollTop;
     setAway(left > 240);
+    if (scrollTop < kTop && drawn < shown.length && !follow.current) {
+      fromEnd.current = scrollHeight - scrollTop;
+      setDrawn(drawn + kPage);
+    }
   };
   return (
     <div class="thread" ref={box} onScroll={onScroll}>
       <div class="column" ref={inside}>
         {shown.length === 0 && <Welcome />}
-        {shown.map((m) => (
+        {shown.slice(-drawn).map((m) => (
           <MessageView key={m.id} message={m} place={places.get(m.id)} busy={run !== undefined} language={language.value} />
         ))}
       </div>

@@ -43,7 +43,7 @@ std::string arithmetic(const LoadedModel& loaded) {
     all += count;
     if (weight.shape.format.scheme == Scheme::kGguf) quantised += count;
   }
-  return loaded.compute == Compute::kAuto && 2 * quantised > all ? "int8" : "f32";
+  return loaded.compute != Compute::kExact && 2 * quantised > all ? "int8" : "f32";
 }
 
 struct Speed {

@@ -10,7 +10,13 @@
 
 namespace baize::apps {
 
-Compute compute_of(const EngineConfig& config) { return config.compute == "f32" ? Compute::kExact : Compute::kAuto; }
+Compute compute_of(const EngineConfig& config) {
+  if (config.deterministic && config.compute == "f32") {
+    fail(ErrorKind::kInvalidArgument, "--deterministic chooses its own arithmetic: leave out --compute f32");
+  }
+  if (config.deterministic) return Compute::kInvariant;
+  return config.compute == "f32" ? Compute::kExact : Compute::kAuto;
+}
 
 namespace {
 
@@ -43,6 +49,10 @@ LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, cons
   LoadedModel loaded;
   loaded.compute = compute_of(config);
   loaded.backend = make_backend(config);
+  if (loaded.compute == Compute::kInvariant && !loaded.backend->has_invariant()) {
+    fail(ErrorKind::kUnsupported, "the {} backend cannot compute deterministically: take --backend cpu",
+         loaded.backend->name());
+  }
   const PlannedModel planned = plan_model(checkpoint, *loaded.backend, loaded.compute, limits_of(config));
   loaded.memory = planned.memory;
   const int64_t made_for = make_spec(*checkpoint).dims.context;

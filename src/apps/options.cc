@@ -60,6 +60,8 @@ void add_engine_options(CLI::App& command, EngineConfig& config) {
       };
       option = command.add_option_function<std::string>(option_name(field.name), set, field.help);
       option->type_name(field.choices);
+    } else if (field.flag != nullptr) {
+      option = command.add_flag(option_name(field.name), config.*field.flag, field.help);
     } else {
       const auto set = [&field, &config](const int64_t& value) {
         check_number(field, value);

@@ -37,6 +37,9 @@ constexpr ConfigField kFields[] = {
      .help = "tokens computed at once, at most: more make long prompts faster and running answers wait longer; 0: 512",
      .number = &EngineConfig::step,
      .max = int64_t{1} << 20},
+    {.name = "deterministic",
+     .help = "answers of a seed never depend on what else is computed at the same time; slower",
+     .flag = &EngineConfig::deterministic},
 };
 
 }  // namespace

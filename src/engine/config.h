@@ -17,9 +17,10 @@ struct EngineConfig {
   int64_t queue = 0;
   int64_t cache = 0;
   int64_t step = 0;
+  bool deterministic = false;
 };
 
-/// One setting: text or a whole number.
+/// One setting: text, a whole number, or a flag.
 struct ConfigField {
   const char* name;  // "ctx": the option --ctx and the variable BAIZE_CTX
   const char* help;
@@ -27,6 +28,7 @@ struct ConfigField {
   const char* choices = "";  // of a text, separated by '|'
   int64_t EngineConfig::* number = nullptr;
   int64_t max = 0;  // of a number; the least is 0, which leaves the choice to the program
+  bool EngineConfig::* flag = nullptr;
 };
 
 std::span<const ConfigField> config_fields();

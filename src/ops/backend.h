@@ -36,6 +36,8 @@ class Backend {
   virtual Place place() const = 0;
   virtual DeviceInfo info() const = 0;
   virtual Precision precision(Compute compute) const = 0;
+  /// Whether it can compute as Compute::kInvariant asks.
+  virtual bool has_invariant() const { return false; }
   virtual std::span<const LinearKernel* const> linear_kernels() const = 0;
 
   /// Memory of this device, zeroed. Throws Error(kResource).

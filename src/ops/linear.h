@@ -13,8 +13,10 @@
 
 namespace baize {
 
-/// Exact: f32 arithmetic on the stored weights (tests). Auto: the fastest kernels, what users run.
-enum class Compute : uint8_t { kExact, kAuto };
+/// Exact: f32 arithmetic on the stored weights (tests). Auto: the fastest kernels, what users run. Invariant: as auto,
+/// but what a row comes to does not depend on the rows computed with it, nor on how many there are: one kernel for
+/// every range of rows. Not every backend has that (Backend::has_invariant).
+enum class Compute : uint8_t { kExact, kAuto, kInvariant };
 
 /// Ranges of m, the rows of one multiplication: a kernel is chosen for each.
 enum class MRange : uint8_t { kOne, kFew, kMany };

@@ -12,42 +12,19 @@
 #include "base/text.h"
 #include "engine/evaluate.h"
 #include "model/family.h"
+#include "unit/engine_answer.h"
 #include "unit/engine_probe.h"
 #include "unit/expect_error.h"
 
 namespace baize {
 namespace {
 
+using test::Answer;
+using test::collect;
 using test::expect_error;
+using test::greedy;
+using test::joined;
 using testing::HasSubstr;
-
-struct Answer {
-  std::vector<Token> ids;
-  std::vector<TokenLogprobs> logprobs;
-  std::optional<PromptLogprobs> prompt_logprobs;
-  std::optional<Done> done;
-  std::optional<Error> error;
-};
-
-Answer collect(RequestHandle& handle) {
-  Answer answer;
-  while (true) {
-    Event event = handle.next();
-    if (const Tokens* tokens = std::get_if<Tokens>(&event)) {
-      answer.ids.insert(answer.ids.end(), tokens->ids.begin(), tokens->ids.end());
-      answer.logprobs.insert(answer.logprobs.end(), tokens->logprobs.begin(), tokens->logprobs.end());
-    } else if (const Done* done = std::get_if<Done>(&event)) {
-      answer.done = *done;
-      return answer;
-    } else if (PromptLogprobs* prompt = std::get_if<PromptLogprobs>(&event)) {
-      EXPECT_TRUE(answer.ids.empty() && !answer.prompt_logprobs);
-      answer.prompt_logprobs = std::move(*prompt);
-    } else {
-      answer.error = std::get<Error>(event);
-      return answer;
-    }
-  }
-}
 
 class EngineTest : public testing::Test {
  protected:
@@ -74,18 +51,6 @@ class EngineTest : public testing::Test {
     served.golden = parse_json(read_file(folder + "/golden.json"), folder);
     served.engine = std::make_unique<Engine>(served.model, *served.backend, Compute::kExact, limits);
     return served;
-  }
-
-  static GenRequest greedy(std::vector<Token> prompt, int64_t max_tokens = 12) {
-    GenRequest request;
-    request.prompt = std::move(prompt);
-    request.sampling.temperature = 0;
-    request.max_tokens = max_tokens;
-    return request;
-  }
-  static std::vector<Token> joined(std::vector<Token> a, const std::vector<Token>& b) {
-    a.insert(a.end(), b.begin(), b.end());
-    return a;
   }
 };
 

@@ -2,10 +2,12 @@
 // rows it computes, see what it samples with, and spoil logits.
 #pragma once
 
+#include <algorithm>
 #include <condition_variable>
 #include <limits>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <vector>
 
 #include "backend/ref/ref_backend.h"
@@ -22,6 +24,7 @@ struct Probe {
   std::vector<SampleParams> draws;         // of every draw
   std::vector<std::vector<Token>> recent;  // history of every draw
   int64_t nan_at = -1;                     // the draw whose logits become NaN
+  Token no_memory_for = -1;                // steps with this token find no memory
 
   void begin_step(int64_t step_rows) {
     std::unique_lock lock(mutex);
@@ -55,15 +58,19 @@ class ProbeOps : public ref::RefOps {
 
  protected:
   void do_begin_step() override {
-    if (!dry()) probe_.begin_step(input().rows);
+    if (dry()) return;
+    probe_.begin_step(input().rows);
+    const auto* ids = input().ids.as<const int32_t>();
+    if (std::count(ids, ids + input().rows, probe_.no_memory_for) > 0) throw std::bad_alloc();
   }
   void do_sample(const SampleArgs& args, const Tensor& logits) override {
     {
       const std::lock_guard lock(probe_.mutex);
-      if (static_cast<int64_t>(probe_.draws.size()) == probe_.nan_at) {
-        *logits.as<float>() = std::numeric_limits<float>::quiet_NaN();
-      }
-      for (const SampleRow& row : args.rows) {
+      for (size_t r = 0; r < args.rows.size(); ++r) {
+        const SampleRow& row = args.rows[r];
+        if (static_cast<int64_t>(probe_.draws.size()) == probe_.nan_at) {
+          *logits.rows(static_cast<int64_t>(r), 1).as<float>() = std::numeric_limits<float>::quiet_NaN();
+        }
         probe_.draws.push_back(row.params);
         probe_.recent.emplace_back(row.history.begin(), row.history.end());
       }

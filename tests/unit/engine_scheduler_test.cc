@@ -378,7 +378,7 @@ class RandomUse {
       if (!told.end) continue;
       ++answered_;
       EXPECT_EQ(live.answer, expected_answer(live.request, kSmallVocab, world_.limits.context));
-      if (live.request.prompt_logprobs) EXPECT_EQ(live.scored, std::ssize(live.request.prompt) - 1);
+      EXPECT_EQ(live.scored, live.request.prompt_logprobs ? std::ssize(live.request.prompt) - 1 : 0);
       texts_.push_back(live.request.prompt);
       texts_.back().insert(texts_.back().end(), live.answer.begin(), live.answer.end());
       live_.erase(told.seq);

@@ -1,6 +1,7 @@
 // How attention is cut: a sequence with few query rows becomes one item a (key head, key tile), so that even one row
 // occupies every thread, and the last thread to finish a head combines its tiles; a sequence with many rows becomes one
-// item a (key head, block of rows), the longest first.
+// item a (key head, block of rows), the longest first. Partial results of many long sequences would take much memory:
+// such a batch is done in several goes. One kernel takes all rows where results may not depend on the batch.
 #include <algorithm>
 
 #include "backend/cpu/cpu_ops.h"
@@ -13,10 +14,13 @@ constexpr int64_t kSerialWork = 65536;   // multiply-adds below which the callin
 constexpr int64_t kBlockFloats = 24576;  // query floats of a block of rows: keeps its sums and queries in the L2 cache
 
 int64_t round_up(int64_t n, int64_t step) { return (n + step - 1) / step * step; }
+constexpr int64_t kPartialFloats = int64_t{4} << 20;  // of partial results in one go, unless a sequence has more
+}  // namespace
 
 // Rows of one sequence that count as few: their (row, head) pairs fit the few-rows kernel.
-int64_t few_rows(const AttnShape& shape) { return std::max<int64_t>(1, kFewQueries / (shape.heads / shape.kv_heads)); }
-}  // namespace
+int64_t CpuOps::few_rows(const AttnShape& shape) const {
+  return invariant_ ? 0 : std::max<int64_t>(1, kFewQueries / (shape.heads / shape.kv_heads));
+}
 
 /// One call, and its temporary memory.
 struct CpuOps::AttnCall {
@@ -26,6 +30,7 @@ struct CpuOps::AttnCall {
   const Tensor& out;
   int64_t max_block_rows;  // rows of a block of the many-rows kernel, at most
   int64_t scratch_floats;  // a thread
+  int64_t max_partials;    // in one go
   float* scratch = nullptr;
   float* partials = nullptr;
 
@@ -37,17 +42,19 @@ void CpuOps::do_attention(const AttnArgs& args, const Tensor& q, const KvView& k
   const StepInput& step = input();
   const AttnShape& shape = args.shape;
   const int64_t group = shape.heads / shape.kv_heads;
-  AttnCall call{args, q, kv, out, 0, 0};
+  AttnCall call{args, q, kv, out, 0, 0, 0};
 
   // Memory follows from the step's extents alone, so that a dry step asks for the same.
   const Scope scope(*this);
   const int64_t few = few_rows(shape);
   const int64_t seen = args.window > 0 ? std::min(step.max_kv_len, args.window + few - 1) : step.max_kv_len;
   const int64_t tiles = std::min((step.max_kv_len + kKeyTile - 1) / kKeyTile, (seen + kKeyTile - 2) / kKeyTile + 1);
-  const int64_t partials = std::min(step.rows, step.seqs * few) * shape.heads * tiles;
-  const Tensor partial_memory = temp(DType::kF32, {partials * call.partial_floats()});
+  const int64_t most = std::min(step.rows, step.seqs * few) * shape.heads * tiles;
+  const int64_t of_one = std::min(step.rows, few) * shape.heads * tiles;
+  call.max_partials = std::min(most, std::max(of_one, kPartialFloats / call.partial_floats()));
+  const Tensor partial_memory = temp(DType::kF32, {call.max_partials * call.partial_floats()});
   call.max_block_rows = std::max<int64_t>(1, std::min(step.rows, kBlockFloats / shape.head_dim / group));
-  if (step.rows > step.seqs && step.rows > few) {
+  if (few == 0 || (step.rows > step.seqs && step.rows > few)) {
     call.scratch_floats = round_up(kernels_.attend_many_scratch(call.max_block_rows * group, shape.head_dim), 64);
   }
   const Tensor scratch_memory = temp(DType::kF32, {call.scratch_floats * pool_.size()});
@@ -58,7 +65,13 @@ void CpuOps::do_attention(const AttnArgs& args, const Tensor& q, const KvView& k
   call.partials = partial_memory.as<float>();
   call.scratch = scratch_memory.as<float>();
 
-  plan_attention(call);
+  for (int64_t seq = 0; seq < step.seqs;) {
+    seq = plan_attention(call, seq);
+    run_items(call);
+  }
+}
+
+void CpuOps::run_items(const AttnCall& call) {
   const auto count = static_cast<int64_t>(items_.size());
   if (count == 1 || work_ < kSerialWork) {
     for (const AttnItem& item : items_) run_item(call, item, call.scratch);
@@ -73,17 +86,23 @@ void CpuOps::do_attention(const AttnArgs& args, const Tensor& q, const KvView& k
   });
 }
 
-void CpuOps::plan_attention(const AttnCall& call) {
+// Plans sequences from `begin` on, as far as their partial results find room; returns the first left out.
+int64_t CpuOps::plan_attention(const AttnCall& call, int64_t begin) {
   items_.clear();
   groups_.clear();
   work_ = 0;
   const int32_t* q_start = input().q_start.as<const int32_t>();
   const int64_t few = few_rows(call.args.shape);
-  for (int64_t seq = 0; seq < input().seqs; ++seq) {
-    const int64_t rows = q_start[seq + 1] - q_start[seq];
-    if (rows > few) plan_many(call, seq, q_start[seq], rows);
+  int64_t end = begin, partials = 0;
+  for (; end < input().seqs; ++end) {
+    const int64_t rows = q_start[end + 1] - q_start[end];
+    if (rows > few) {
+      plan_many(call, end, q_start[end], rows);
+    } else if ((partials += partials_of(call, end)) > call.max_partials) {
+      break;
+    }
   }
-  for (int64_t seq = 0; seq < input().seqs; ++seq) {
+  for (int64_t seq = begin; seq < end; ++seq) {
     const int64_t rows = q_start[seq + 1] - q_start[seq];
     if (rows > 0 && rows <= few) plan_few(call, seq, q_start[seq], rows);
   }
@@ -92,6 +111,17 @@ void CpuOps::plan_attention(const AttnCall& call) {
     unfinished_ = std::make_unique<std::atomic<int64_t>[]>(unfinished_size_);
   }
   for (size_t i = 0; i < groups_.size(); ++i) unfinished_[i].store(groups_[i].tiles, std::memory_order_relaxed);
+  return end;
+}
+
+// Partial results of a sequence with few rows.
+int64_t CpuOps::partials_of(const AttnCall& call, int64_t seq) const {
+  const int32_t* q_start = input().q_start.as<const int32_t>();
+  const int64_t rows = q_start[seq + 1] - q_start[seq];
+  if (rows == 0) return 0;
+  const int32_t* positions = input().positions.as<const int32_t>() + q_start[seq];
+  const int64_t first_key = call.args.window > 0 ? std::max<int64_t>(0, positions[0] - call.args.window + 1) : 0;
+  return rows * call.args.shape.heads * (positions[rows - 1] / kKeyTile - first_key / kKeyTile + 1);
 }
 
 void CpuOps::plan_few(const AttnCall& call, int64_t seq, int64_t first_row, int64_t rows) {
@@ -136,7 +166,7 @@ void CpuOps::plan_many(const AttnCall& call, int64_t seq, int64_t first_row, int
 }
 
 void CpuOps::run_item(const AttnCall& call, const AttnItem& item, float* scratch) {
-  const auto& [args, q, kv, out, max_block_rows, scratch_floats, all_scratch, partials] = call;
+  const auto& [args, q, kv, out, max_block_rows, scratch_floats, max_partials, all_scratch, partials] = call;
   const bool f16 = kv.k.dtype == DType::kF16;
   const auto head_cache = [&](const Tensor& view) {
     const char* data = static_cast<const char*>(view.data) + item.kv_head * view.strides[2] * dtype_bytes(view.dtype);

@@ -33,6 +33,7 @@ class CpuBackend : public Backend {
 
   std::string name() const override { return "cpu"; }
   Place place() const override { return {}; }
+  bool has_invariant() const override { return true; }
 
   DeviceInfo info() const override {
     const HostMemory memory = host_memory();
@@ -43,7 +44,7 @@ class CpuBackend : public Backend {
 
   Precision precision(Compute compute) const override {
     Precision precision;  // activations stay f32: they are small beside the weights
-    if (compute == Compute::kAuto) precision.kv = DType::kF16;
+    if (compute != Compute::kExact) precision.kv = DType::kF16;
     return precision;
   }
 
@@ -64,7 +65,8 @@ class CpuBackend : public Backend {
   }
 
   std::unique_ptr<Ops> make_ops(Compute compute, Arena arena) override {
-    return std::make_unique<cpu::CpuOps>(precision(compute), std::move(arena), pool_, cpu::op_kernels(isa_));
+    return std::make_unique<cpu::CpuOps>(precision(compute), std::move(arena), pool_, cpu::op_kernels(isa_),
+                                         compute == Compute::kInvariant);
   }
 
   std::vector<Roof> measure_roofs() override { return cpu::measure_roofs(pool_, cpu::roof_kernels(isa_)); }

@@ -17,8 +17,9 @@ namespace baize::cpu {
 
 class CpuOps : public HostOps {
  public:
-  CpuOps(Precision precision, Arena arena, ThreadPool& pool, const OpKernels& kernels)
-      : HostOps(precision, std::move(arena)), pool_(pool), kernels_(kernels) {}
+  /// `invariant`: as Compute::kInvariant.
+  CpuOps(Precision precision, Arena arena, ThreadPool& pool, const OpKernels& kernels, bool invariant)
+      : HostOps(precision, std::move(arena)), pool_(pool), kernels_(kernels), invariant_(invariant) {}
 
  protected:
   void over(int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& body) override;
@@ -65,13 +66,17 @@ class CpuOps : public HostOps {
   void norm_rope_store_row(const QkvCall& call, int64_t r, float* head);
   void store_row(const Tensor& view, int64_t offset, const float* values, int64_t count);
 
-  void plan_attention(const AttnCall& call);
+  int64_t few_rows(const AttnShape& shape) const;
+  int64_t plan_attention(const AttnCall& call, int64_t seq);
+  int64_t partials_of(const AttnCall& call, int64_t seq) const;
+  void run_items(const AttnCall& call);
   void plan_few(const AttnCall& call, int64_t seq, int64_t first_row, int64_t rows);
   void plan_many(const AttnCall& call, int64_t seq, int64_t first_row, int64_t rows);
   void run_item(const AttnCall& call, const AttnItem& item, float* scratch);
 
   ThreadPool& pool_;
   const OpKernels& kernels_;
+  const bool invariant_;
   std::vector<RopeTable> rope_tables_;  // the first `rope_tables_used_` belong to this step
   size_t rope_tables_used_ = 0;
   std::vector<AttnItem> items_;  // of the attention call being run

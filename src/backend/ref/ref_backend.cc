@@ -13,6 +13,7 @@ class RefBackend : public Backend {
  public:
   std::string name() const override { return "ref"; }
   Place place() const override { return {}; }
+  bool has_invariant() const override { return true; }
   DeviceInfo info() const override {
     const HostMemory memory = host_memory();
     return {"scalar reference, 1 thread", memory.total, memory.available};

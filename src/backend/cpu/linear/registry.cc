@@ -68,7 +68,8 @@ bool for_one(const LinearQuery& query) {
 }
 template <QuantType type>
 bool for_more(const LinearQuery& query) {
-  return is_type<type>(query) && query.compute == Compute::kAuto && query.range != MRange::kOne;
+  const bool invariant = query.compute == Compute::kInvariant;  // then for one row, too
+  return is_type<type>(query) && (invariant || (query.compute == Compute::kAuto && query.range != MRange::kOne));
 }
 template <QuantType type>
 bool for_exact(const LinearQuery& query) {
@@ -78,38 +79,57 @@ template <PlainType type>
 bool is_plain_type(const LinearQuery& query) {
   return query.shape.format.scheme == Scheme::kPlain && query.shape.format.elem == kPlainDTypes[type];
 }
+// Dot products: for few rows; for any number where that may not matter.
+template <PlainType type>
+bool for_dot(const LinearQuery& query) {
+  return is_plain_type<type>(query) && (query.compute == Compute::kInvariant || query.range != MRange::kMany);
+}
+template <PlainType type>
+bool for_panels(const LinearQuery& query) {
+  return is_plain_type<type>(query) && query.compute != Compute::kInvariant && query.range == MRange::kMany;
+}
 
 template <const IsaLinear& isa, QuantType type>
 int64_t workspace(const LinearShape& shape, int64_t m) {
   return quant_workspace(isa, type, shape, m);
 }
 template <const IsaLinear& isa, QuantType type>
-void run_auto(Exec& exec, std::span<const LinearCall> calls, void* memory) {
-  run_quant(isa, type, exec, calls, memory);
+void run_one(Exec& exec, std::span<const LinearCall> calls, void* memory) {
+  run_quant(isa, type, exec, calls, memory, true);
+}
+template <const IsaLinear& isa, QuantType type>
+void run_more(Exec& exec, std::span<const LinearCall> calls, void* memory) {
+  run_quant(isa, type, exec, calls, memory, false);
 }
 template <const IsaLinear& isa, QuantType type>
 void run_f32(Exec& exec, std::span<const LinearCall> calls, void*) {
   run_exact(isa, type, exec, calls);
 }
 template <const IsaLinear& isa, PlainType type>
-void run_stored(Exec& exec, std::span<const LinearCall> calls, void*) {
-  run_plain(isa, type, exec, calls);
+void run_dot(Exec& exec, std::span<const LinearCall> calls, void*) {
+  run_plain(isa, type, exec, calls, true);
+}
+template <const IsaLinear& isa, PlainType type>
+void run_panels(Exec& exec, std::span<const LinearCall> calls, void*) {
+  run_plain(isa, type, exec, calls, false);
 }
 
 template <const IsaLinear& isa, QuantType type>
 void add_quant(Kernels& kernels, int priority) {
   const std::string name = lower(gguf_type_info(gguf_type(type)).name);
   const Pack* pack = &kPackX16;
-  kernels.add(isa, name + ".gemv", {nullptr, pack, priority, for_one<type>, workspace<isa, type>, run_auto<isa, type>});
+  kernels.add(isa, name + ".gemv", {nullptr, pack, priority, for_one<type>, workspace<isa, type>, run_one<isa, type>});
   kernels.add(isa, name + ".gemm",
-              {nullptr, pack, priority, for_more<type>, workspace<isa, type>, run_auto<isa, type>});
+              {nullptr, pack, priority, for_more<type>, workspace<isa, type>, run_more<isa, type>});
   kernels.add(isa, name + ".exact", {nullptr, pack, priority, for_exact<type>, no_workspace, run_f32<isa, type>});
 }
 
 template <const IsaLinear& isa, PlainType type>
 void add_plain(Kernels& kernels, int priority) {
-  kernels.add(isa, std::string(to_string(kPlainDTypes[type])),
-              {nullptr, nullptr, priority, is_plain_type<type>, no_workspace, run_stored<isa, type>});
+  const std::string name(to_string(kPlainDTypes[type]));
+  kernels.add(isa, name + ".dot", {nullptr, nullptr, priority, for_dot<type>, no_workspace, run_dot<isa, type>});
+  kernels.add(isa, name + ".panels",
+              {nullptr, nullptr, priority, for_panels<type>, no_workspace, run_panels<isa, type>});
 }
 
 // The tile kernels for many rows; f32 weights have none.

@@ -109,7 +109,8 @@ int64_t quant_workspace(const IsaLinear& isa, QuantType type, const LinearShape&
   return m * (shape.k / kGroup) * act_group_bytes(1, isa.quant[type].act.subs);
 }
 
-void run_quant(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const LinearCall> calls, void* workspace) {
+void run_quant(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const LinearCall> calls, void* workspace,
+               bool one) {
   ThreadPool& pool = pool_of(exec);
   const QuantLeaf& leaf = isa.quant[type];
   const int64_t m = calls[0].x.shape[0], k = calls[0].linear->shape.k;
@@ -123,7 +124,7 @@ void run_quant(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const
   });
   BAIZE_CHECK(kVectorCut.columns % isa.tile == 0);
   for_pieces(isa, pool, calls, kVectorCut, [&](const Piece& piece) {
-    if (m == 1) return leaf.gemv(packed_panel(piece), k, act, piece.sums);
+    if (one) return leaf.gemv(packed_panel(piece), k, act, piece.sums);
     leaf.gemm(packed_panel(piece), k, act + piece.column * row_bytes, piece.columns, piece.sums);
   });
 }
@@ -143,16 +144,15 @@ void run_exact(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const
   });
 }
 
-void run_plain(const IsaLinear& isa, PlainType type, Exec& exec, std::span<const LinearCall> calls) {
+void run_plain(const IsaLinear& isa, PlainType type, Exec& exec, std::span<const LinearCall> calls, bool dot) {
   const PlainLeaf& leaf = isa.plain[type];
   const LinearShape& shape = calls[0].linear->shape;
   const int64_t k = shape.k, row_bytes = shape.format.row_bytes(k), elem_bytes = dtype_bytes(shape.format.elem);
-  const bool few = calls[0].x.shape[0] <= kFewRows;
   for_pieces(isa, pool_of(exec), calls, kVectorCut, [&](const Piece& piece) {
     const uint8_t* w = piece.call.linear->w.as<const uint8_t>() + piece.row * row_bytes;
     const float* x = x_row(piece.call, piece.column);
     const int64_t x_stride = piece.call.x.strides[0];
-    if (few) return leaf.dot(w, row_bytes, piece.rows, k, x, x_stride, piece.columns, piece.sums);
+    if (dot) return leaf.dot(w, row_bytes, piece.rows, k, x, x_stride, piece.columns, piece.sums);
     alignas(64) float panel[kPanelK * kPanelRows];
     std::memset(piece.sums, 0, static_cast<size_t>(piece.columns) * kPanelRows * sizeof(float));
     for (int64_t i = 0; i < k; i += kPanelK) {

@@ -12,13 +12,15 @@ namespace baize::cpu {
 
 /// Quantised weights (packed) x int8 activations.
 int64_t quant_workspace(const IsaLinear& isa, QuantType type, const LinearShape& shape, int64_t m);
-void run_quant(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const LinearCall> calls, void* workspace);
+/// `one`: there is one row, and the kernel for that is to be used.
+void run_quant(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const LinearCall> calls, void* workspace,
+               bool one);
 
 /// Quantised weights (packed) x f32 activations, in f32.
 void run_exact(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const LinearCall> calls);
 
-/// Plain weights (as stored) x f32 activations, in f32.
-void run_plain(const IsaLinear& isa, PlainType type, Exec& exec, std::span<const LinearCall> calls);
+/// Plain weights (as stored) x f32 activations, in f32: dot products along rows, or panels for many rows.
+void run_plain(const IsaLinear& isa, PlainType type, Exec& exec, std::span<const LinearCall> calls, bool dot);
 
 /// Either kind of weights x activations, both rounded to bf16, on matrix tiles: for many rows.
 int64_t tile_workspace(const LinearShape& shape, int64_t m);

@@ -242,8 +242,9 @@ std::vector<Answer*> Generation::chosen() {
     std::vector<Answer*> group;
     for (size_t k = 0; k < each; ++k) group.push_back(&answers_[first + k]);
     if (answers_each() > params_.n) {
-      std::stable_sort(group.begin(), group.end(),
-                       [&](const Answer* a, const Answer* b) { return score(a) > score(b); });
+      std::sort(group.begin(), group.end(), [&](const Answer* a, const Answer* b) {
+        return std::pair(-score(a), a->index) < std::pair(-score(b), b->index);
+      });
     }
     for (size_t k = 0; k < static_cast<size_t>(params_.n); ++k) {
       group[k]->index = static_cast<int64_t>(all.size());

@@ -212,6 +212,19 @@ int HttpSession::check_header(const Parser& parser, std::string& why) const {
   return 0;
 }
 
+// Some clients send one behind a body.
+void HttpSession::skip_empty_lines() {
+  const auto* data = static_cast<const char*>(buffer_.data().data());
+  size_t empty = 0;
+  while (empty < buffer_.size() && (data[empty] == '\r' || data[empty] == '\n')) ++empty;
+  buffer_.consume(empty);
+}
+
+bool HttpSession::begins_like_http() const {
+  const char first = *static_cast<const char*>(buffer_.data().data());
+  return (first >= 'A' && first <= 'Z') || (first >= 'a' && first <= 'z');
+}
+
 // Returns 0 for a whole request, -1 when the connection ended, else the status of a refusal.
 net::awaitable<int> HttpSession::read_request(Parser& parser, std::string& why) {
   const auto& options = shared_.options;
@@ -222,8 +235,13 @@ net::awaitable<int> HttpSession::read_request(Parser& parser, std::string& why) 
     enter(Phase::kReading, options.read_seconds);
   }
   while (true) {
+    if (!header) skip_empty_lines();
     if (buffer_.size() > 0) {
       if (phase_ == Phase::kIdle) enter(Phase::kReading, options.read_seconds);
+      if (!header && !begins_like_http()) {  // the parser would wait for the end of a header that never comes
+        why = "the request is not HTTP (is it TLS, to a port without?)";
+        co_return 400;
+      }
       error_code error;
       const size_t used = parser.put(buffer_.data(), error);
       buffer_.consume(used);

@@ -52,10 +52,10 @@ struct HttpShared {
 
   HttpOptions options;
   Service& service;
+  std::unordered_set<HttpSession*> sessions;  // before io, which may hold the last sessions
   net::io_context io{1};
   net::thread_pool pool{1};  // large requests
   std::shared_ptr<WakeHub> hub = std::make_shared<WakeHub>(io);
-  std::unordered_set<HttpSession*> sessions;
   int64_t working = 0;  // requests being answered
   bool stopping = false;
   std::function<void()> on_idle;  // after the last request, when stopping
@@ -89,6 +89,8 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   net::awaitable<bool> serve_one();
   net::awaitable<void> refuse(int status, const std::string& why);
   net::awaitable<int> read_request(Parser& parser, std::string& why);
+  void skip_empty_lines();
+  bool begins_like_http() const;
   int check_header(const Parser& parser, std::string& why) const;
   net::awaitable<bool> answer(Exchange& exchange);
   net::awaitable<bool> begin(Exchange& exchange);

@@ -153,9 +153,7 @@ def test_many_streams_at_once(start):
 
     with ThreadPoolExecutor(32) as pool:
         texts = list(pool.map(ask, range(32)))
-    words = {"".join(json.loads(line[6:])["choices"][0]["text"] for line in text.splitlines()
-                     if line.startswith("data: {")) for text in texts}
-    assert len(words) == 1 and all(text.endswith("[DONE]\n\n") for text in texts)
+    assert all(text.endswith("data: [DONE]\n\n") and '"finish_reason":"length"' in text for text in texts)
     assert server.metric("baize_generated_tokens_total") == 32 * 200 and running(server) == 0
 
 
@@ -177,3 +175,19 @@ def test_idle_server_uses_no_processor(start):
 def test_wrong_models(baize, tmp_path):
     assert "nowhere" in baize.error(3, "serve", "nowhere")
     assert "model" in baize.error(2, "serve")
+
+
+def test_queue_that_is_full(start):
+    server = start("--parallel", 1, "--queue", 1)
+    first = Streaming(server)
+    with ThreadPoolExecutor(1) as pool:
+        second = pool.submit(lambda: server.post("/v1/completions", slow_request(1)))
+        wait_until(lambda: server.metric("baize_requests_waiting") == 1)
+        refused = server.post("/v1/completions", slow_request(1))
+        assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
+        assert refused.json()["error"]["type"] == "rate_limit_error" and "wait" in refused.json()["error"]["message"]
+        assert server.metric("baize_errors_total", code="rate_limit_exceeded") == 1
+        server.terminate()
+        assert second.result().status_code == 200  # both still finish
+    first.join()
+    assert server.wait() == 0

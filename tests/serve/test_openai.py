@@ -216,3 +216,44 @@ def test_errors_are_those_of_the_client(client, ask):
     with pytest.raises(openai.BadRequestError, match="16384") as long:
         ask(messages=[{"role": "user", "content": "y" * 20000}])
     assert long.value.code == "context_length_exceeded" and "20005" in str(long.value)
+
+
+def test_chat_logprobs(ask):
+    answer = ask(logprobs=True, top_logprobs=3, logit_bias={}, max_tokens=8)
+    tokens = answer.choices[0].logprobs.content
+    assert len(tokens) == answer.usage.completion_tokens
+    for token in tokens:
+        assert token.logprob <= 0 and bytes(token.bytes).decode() == token.token
+        best = [t.logprob for t in token.top_logprobs]
+        assert len(best) == 3 and best == sorted(best, reverse=True) and sum(map(math.exp, best)) <= 1.001
+        assert token.top_logprobs[0].token == token.token  # greedy
+    chunks = list(ask(logprobs=True, top_logprobs=3, logit_bias={}, max_tokens=8, stream=True))
+    streamed = [t for c in chunks if c.choices[0].logprobs for t in c.choices[0].logprobs.content]
+    assert [t.token for t in streamed] == [t.token for t in tokens]
+    assert ask(logprobs=True).choices[0].logprobs.content[0].top_logprobs == []
+
+
+def test_completion_logprobs(complete):
+    choice = complete(logprobs=2).choices[0]
+    found = choice.logprobs
+    assert "".join(found.tokens) == choice.text and len(found.token_logprobs) == 24
+    assert found.text_offset == list(range(24)) and all(len(top) == 2 for top in found.top_logprobs)
+    echoed = complete(logprobs=2, echo=True).choices[0]
+    assert "".join(echoed.logprobs.tokens) == echoed.text
+    assert echoed.logprobs.token_logprobs[0] is None and echoed.logprobs.top_logprobs[0] is None
+    assert all(p < 0 for p in echoed.logprobs.token_logprobs[1:])
+    assert echoed.logprobs.token_logprobs[-24:] == pytest.approx(found.token_logprobs, abs=1e-3)
+    scored = complete("Once upon", logprobs=0, echo=True, max_tokens=0).choices[0].logprobs
+    assert scored.token_logprobs[1:] == pytest.approx(echoed.logprobs.token_logprobs[1:9], abs=1e-3)
+
+
+def test_best_of(complete):
+    hot = dict(temperature=2.0, top_p=1, seed=5, logprobs=0, logit_bias={}, max_tokens=6)
+
+    def mean(choice):
+        return sum(choice.logprobs.token_logprobs) / len(choice.logprobs.token_logprobs)
+
+    every = sorted((mean(c) for c in complete(n=6, **hot).choices), reverse=True)
+    best = complete(n=2, best_of=6, **hot)
+    assert [mean(c) for c in best.choices] == pytest.approx(every[:2], abs=1e-3)
+    assert [c.index for c in best.choices] == [0, 1] and best.usage.completion_tokens > 2 * 6

@@ -16,7 +16,7 @@ export function KeyDialog() {
     if (value) question?.answer(value, remember.current!.checked);
   };
   return (
-    <Dialog open={question !== null} title={t('keyNeeded')} onClose={close} class="small-dialog">
+    <Dialog open={question !== null} title={t('keyNeeded')} onClose={close} class="small-dialog" focusInside>
       <form onSubmit={submit}>
         {question?.wrong && <p class="wrong" role="alert">{t('keyWrong')}</p>}
         <label class="field">

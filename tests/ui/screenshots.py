@@ -13,7 +13,7 @@ from browser_chat import ROOT, Chat
 from playwright.sync_api import sync_playwright
 
 SLEEP = "List five tips for a good night's sleep."
-REVERSE = "Write a short Python function that reverses a string, with an example."
+REVERSE = "Write a short Python function that reverses a string."
 OTHERS = ["Explain why the sky is blue, in three sentences.", "What is photosynthesis?"]
 
 
@@ -49,7 +49,7 @@ def main():
         for text in OTHERS:
             ask(chat, text, max_tokens=60, seed=7)
         ask(chat, SLEEP, max_tokens=300, seed=7)
-        ask(chat, REVERSE, max_tokens=260, seed=2, temperature=0.3)
+        ask(chat, REVERSE, max_tokens=200, seed=3, temperature=0.2)
         chat.find("#composer").blur()
         shoot(chat, folder, "chat-light")
         chat.page.emulate_media(color_scheme="dark")

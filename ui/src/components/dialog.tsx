@@ -38,8 +38,12 @@ export function Dialog({ open, title, onClose, children, class: name = '', focus
       {open && (
         <div class="dialog-body">
           <header>
-            <h2 tabIndex={-1} autofocus={!focusInside}>{title}</h2>
-            <button type="button" class="ghost" onClick={onClose} aria-label={t('close')} title={t('close')}><Icons.close /></button>
+            <h2 tabIndex={-1} autofocus={!focusInside}>
+              {title}
+            </h2>
+            <button type="button" class="ghost" onClick={onClose} aria-label={t('close')} title={t('close')}>
+              <Icons.close />
+            </button>
           </header>
           {children}
         </div>

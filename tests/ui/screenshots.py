@@ -60,7 +60,9 @@ def main():
         chat.page.keyboard.press("Control+,")
         shoot(chat, folder, "chat-settings-zh")
         chat.close()
-        chat = Chat(chromium, url, viewport={"width": 390, "height": 780}, device_scale_factor=2, is_mobile=True, has_touch=True)
+        chat = Chat(
+            chromium, url, viewport={"width": 390, "height": 780}, device_scale_factor=2, is_mobile=True, has_touch=True
+        )
         ask(chat, SLEEP, max_tokens=300, seed=7)
         shoot(chat, folder, "chat-phone")
         chat.close()

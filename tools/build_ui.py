@@ -57,9 +57,15 @@ def main():
     dist = UI / "dist"
     with open(UI / ".lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not ((dist / ".sources").exists() and (dist / ".sources").read_text() == sources and all((dist / f).exists() for f in MADE)):
+        if not (
+            (dist / ".sources").exists()
+            and (dist / ".sources").read_text() == sources
+            and all((dist / f).exists() for f in MADE)
+        ):
             env = environment()
-            once(UI / "node_modules/.packages", packages, [UI / "node_modules/vite"], "installing packages", ["ci"], env)
+            once(
+                UI / "node_modules/.packages", packages, [UI / "node_modules/vite"], "installing packages", ["ci"], env
+            )
             once(dist / ".sources", sources, [dist / f for f in MADE], "building the page", ["run", "build"], env)
         if len(sys.argv) > 1:
             folder = Path(sys.argv[1])

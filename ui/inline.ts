@@ -15,7 +15,7 @@ const policy = (script: string, style: string) =>
     "default-src 'none'",
     `script-src ${hash(script)}`,
     `style-src ${hash(style)}`,
-    "img-src data:",
+    'img-src data:',
     "connect-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",
@@ -44,19 +44,30 @@ export function inline(): Plugin {
       const chunks = files.filter((f) => f.type === 'chunk');
       const styles = files.filter((f) => f.type === 'asset' && f.fileName.endsWith('.css'));
       const [chunk] = chunks;
-      if (html?.type !== 'asset' || !chunk || chunks.length !== 1) throw new Error('expected index.html and one script');
+      if (html?.type !== 'asset' || !chunk || chunks.length !== 1)
+        throw new Error('expected index.html and one script');
       const packages = new Set<string>();
       for (const id of Object.keys(chunk.modules)) {
         const name = /.*node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(id)?.[1];
         if (name) packages.add(name);
       }
       // The browser hashes what stands between the tags: `</script` must not stand in the code, and no CR either.
-      const script = chunk.code.replace(/<\/script/gi, '<\\/script').replace(/<!--/g, '<\\!--').replaceAll('\r', '\\r').trim();
-      const style = styles.map((s) => (s.type === 'asset' ? String(s.source) : '')).join('\n').trim();
+      const script = chunk.code
+        .replace(/<\/script/gi, '<\\/script')
+        .replace(/<!--/g, '<\\!--')
+        .replaceAll('\r', '\\r')
+        .trim();
+      const style = styles
+        .map((s) => (s.type === 'asset' ? String(s.source) : ''))
+        .join('\n')
+        .trim();
       const page = String(html.source)
         .replace(/\s*<script type="module"[^>]*><\/script>/, '')
         .replace(/\s*<link rel="stylesheet"[^>]*>/g, '')
-        .replace('<meta charset="utf-8" />', (m) => `${m}\n    <meta http-equiv="content-security-policy" content="${policy(script, style)}" />`)
+        .replace(
+          '<meta charset="utf-8" />',
+          (m) => `${m}\n    <meta http-equiv="content-security-policy" content="${policy(script, style)}" />`,
+        )
         .replace('</head>', () => `<style>${style}</style>\n  </head>`)
         .replace('</body>', () => `<script type="module">${script}</script>\n  </body>`)
         .replace('</html>', () => `</html>\n<!--${licences([...packages].sort())}-->`);

@@ -28,9 +28,18 @@ class Chat:
     def watch(self, page):
         page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
         page.on("dialog", lambda dialog: (self.faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
-        page.on("request", lambda r: r.url.startswith((self.url, "data:", "blob:")) or self.faults.append(f"request: {r.url}"))
-        page.on("console", lambda m: m.type == "error" and "Failed to load resource" not in m.text
-                and self.faults.append(f"console: {m.text}"))
+        page.on(
+            "request",
+            lambda r: r.url.startswith((self.url, "data:", "blob:")) or self.faults.append(f"request: {r.url}"),
+        )
+        page.on(
+            "console",
+            lambda m: (
+                m.type == "error"
+                and "Failed to load resource" not in m.text
+                and self.faults.append(f"console: {m.text}")
+            ),
+        )
 
     def close(self):
         self.context.close()

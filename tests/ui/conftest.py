@@ -58,6 +58,7 @@ def build_ui():
     """tools/build_ui.py as a module."""
     sys.path.insert(0, str(ROOT / "tools"))
     import build_ui as module
+
     return module
 
 

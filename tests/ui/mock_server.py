@@ -13,14 +13,21 @@ from pathlib import Path
 
 @dataclass
 class Answer:
-    chunks: list = field(default_factory=list)  # str: content; {"reasoning_content": str}: a delta; float: a pause in seconds
+    chunks: list = field(
+        default_factory=list
+    )  # str: content; {"reasoning_content": str}: a delta; float: a pause in seconds
     status: int = 200
     error: str = ""  # of a status other than 200, or in the stream after the chunks
     headers: dict = field(default_factory=dict)
     finish: str = "stop"
     broken: bool = False  # the connection ends after the chunks, without a finish
-    usage: dict = field(default_factory=lambda: {"prompt_tokens": 12, "completion_tokens": 5,
-                                                 "prompt_tokens_details": {"cached_tokens": 4}})
+    usage: dict = field(
+        default_factory=lambda: {
+            "prompt_tokens": 12,
+            "completion_tokens": 5,
+            "prompt_tokens_details": {"cached_tokens": 4},
+        }
+    )
 
 
 def words(text):
@@ -85,7 +92,9 @@ class MockServer:
                     return
                 answer = mock.script(body)
                 if answer.status != 200:
-                    return self.json(answer.status, {"error": {"message": answer.error, "type": "error"}}, answer.headers)
+                    return self.json(
+                        answer.status, {"error": {"message": answer.error, "type": "error"}}, answer.headers
+                    )
                 self.send_response(200)
                 self.send_header("content-type", "text/event-stream")
                 self.send_header("connection", "close")

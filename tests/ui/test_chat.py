@@ -17,10 +17,16 @@ def test_an_answer(chat, server):
     assert chat.texts() == ["Hi", "Hello there, friend."]
     expect(chat.answer.locator("strong")).to_have_text("there")
     figures = chat.answer.locator(".figures").inner_text()
-    assert re.search(r"tokens/s.*first token after 0\.\d+ s.*5 tokens.*prompt 12 tokens \(4 from cache\)", figures, re.DOTALL)
+    assert re.search(
+        r"tokens/s.*first token after 0\.\d+ s.*5 tokens.*prompt 12 tokens \(4 from cache\)", figures, re.DOTALL
+    )
     (body,) = bodies(server)
-    assert body == {"model": "mock-model", "messages": [{"role": "user", "content": "Hi"}], "stream": True,
-                    "stream_options": {"include_usage": True}}
+    assert body == {
+        "model": "mock-model",
+        "messages": [{"role": "user", "content": "Hi"}],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
     chat.expect(".entry .title").to_have_text("Hi")
     assert chat.page.title() == "Hi · Baize"
     chat.ask("More")
@@ -142,7 +148,9 @@ def test_export_and_import(chat, server, open_chat, tmp_path):
         chat.page.get_by_role("menuitem", name="Export as Markdown").click()
     assert waiting.value.suggested_filename == "Really.md"
     text = waiting.value.path().read_text()
-    assert text.startswith("# Really?\n\n## You\n\nReally?\n\n## mock-model\n\n<details>") and text.endswith("\n\n# Yes\n")
+    assert text.startswith("# Really?\n\n## You\n\nReally?\n\n## mock-model\n\n<details>") and text.endswith(
+        "\n\n# Yes\n"
+    )
     chat.button("Options for “Really?”").click()
     with chat.page.expect_download() as waiting:
         chat.page.get_by_role("menuitem", name="Export as JSON").click()

@@ -32,7 +32,7 @@ Z̸̢͔̈ͫ͐a̷l̵g̶o ‮desrever
 
 
 def test_nothing_runs(chat, server):
-    server.script = lambda _: Answer([HOSTILE[i:i + 11] for i in range(0, len(HOSTILE), 11)])
+    server.script = lambda _: Answer([HOSTILE[i : i + 11] for i in range(0, len(HOSTILE), 11)])
     chat.ask("<img src=x onerror='window.hacked = 1'>")
     expect(chat.find(".bubble")).to_have_text("<img src=x onerror='window.hacked = 1'>")
     expect(chat.answer).to_contain_text("<script>window.hacked = 1</script>")
@@ -43,7 +43,10 @@ def test_nothing_runs(chat, server):
         ...[...e.attributes].filter((a) => /^on|^src|^srcset|^action|^id$/.test(a.name)).map((a) => a.name + '=' + a.value)])""")
     assert found == []
     assert [a.get_attribute("href") for a in chat.find(".message a").all()] == [
-        "https://evil.example/", "https://evil.example/pixel.gif", "https://fine.example/"]
+        "https://evil.example/",
+        "https://evil.example/pixel.gif",
+        "https://fine.example/",
+    ]
     for link in chat.find(".message a").all():
         assert link.get_attribute("target") == "_blank" and "noopener" in link.get_attribute("rel")
     expect(chat.find(".message .control").first).to_have_text("U+202E")
@@ -73,8 +76,10 @@ def test_the_policy_of_the_page_stops_what_gets_through(chat):
 
 def test_a_long_answer_stays_smooth(chat, server):
     """400 blocks in small chunks: what was drawn is not drawn again."""
-    text = "".join(f"Paragraph {i} with **bold** and `code`.\n\n- a\n- b\n\n```python\nprint({i})\n```\n\n" for i in range(400))
-    server.script = lambda _: Answer([text[i:i + 40] for i in range(0, len(text), 40)])
+    text = "".join(
+        f"Paragraph {i} with **bold** and `code`.\n\n- a\n- b\n\n```python\nprint({i})\n```\n\n" for i in range(400)
+    )
+    server.script = lambda _: Answer([text[i : i + 40] for i in range(0, len(text), 40)])
     chat.page.evaluate("""() => {
         window.first = null;
         window.replaced = 0;
@@ -91,13 +96,26 @@ def test_a_long_answer_stays_smooth(chat, server):
 
 def test_a_long_conversation(chat, tmp_path):
     """Of 400 messages only the last are drawn; earlier ones come in as the reader goes up."""
-    messages = [{"id": str(i), "parent": str(i - 1) if i else None, "role": "assistant" if i % 2 else "user",
-                 "content": f"Message **{i}**\n\n" * 5, "finish": "stop"} for i in range(400)]
-    body = {"format": "baize-chats", "version": 1,
-            "conversations": [{"title": "long", "leaf": "399", "messages": messages}]}
+    messages = [
+        {
+            "id": str(i),
+            "parent": str(i - 1) if i else None,
+            "role": "assistant" if i % 2 else "user",
+            "content": f"Message **{i}**\n\n" * 5,
+            "finish": "stop",
+        }
+        for i in range(400)
+    ]
+    body = {
+        "format": "baize-chats",
+        "version": 1,
+        "conversations": [{"title": "long", "leaf": "399", "messages": messages}],
+    }
     chat.page.keyboard.press("Control+,")
     chat.page.get_by_role("tab", name="General").click()
-    chat.find("input[type=file]").set_input_files({"name": "x.json", "mimeType": "application/json", "buffer": json.dumps(body).encode()})
+    chat.find("input[type=file]").set_input_files(
+        {"name": "x.json", "mimeType": "application/json", "buffer": json.dumps(body).encode()}
+    )
     chat.page.keyboard.press("Escape")
     chat.find(".entry .title").click()
     expect(chat.find("article").last).to_contain_text("Message 399")

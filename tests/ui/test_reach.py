@@ -3,7 +3,10 @@
 from mock_server import Answer, words
 from playwright.sync_api import expect
 
-WIDE = "| a | b | c | d | e | f |\n|-|-|-|-|-|-|\n" + "| wide cell | wide cell | wide cell | wide cell | wide cell | wide cell |\n" * 2
+WIDE = (
+    "| a | b | c | d | e | f |\n|-|-|-|-|-|-|\n"
+    + "| wide cell | wide cell | wide cell | wide cell | wide cell | wide cell |\n" * 2
+)
 LONG = f"{'x' * 400}\n\n{WIDE}\n\n```\n{'code ' * 60}\n```\n\n$$\n{'a+' * 100}b\n$$\n"
 
 
@@ -49,7 +52,13 @@ def test_by_keyboard_alone(chat, server):
         seen.append(name)
         chat.page.keyboard.press("Tab")
     assert {"New chat", "Search chats", "hello", "Settings", "Edit", "Answer again", "Message"} <= set(seen), seen
-    assert seen.index("New chat") < seen.index("Search chats") < seen.index("Edit") < seen.index("Answer again") < seen.index("Message")
+    assert (
+        seen.index("New chat")
+        < seen.index("Search chats")
+        < seen.index("Edit")
+        < seen.index("Answer again")
+        < seen.index("Message")
+    )
     chat.page.keyboard.press("Escape")
     chat.page.evaluate("document.activeElement.blur()")
     chat.page.keyboard.press("?")
@@ -73,9 +82,13 @@ def test_a_menu_by_keyboard(chat):
 
 
 def test_for_a_screen_reader(chat, server):
-    server.script = lambda _: Answer([*words("The first sentence is here. The second"), *[0.4] * 9, *words(" one, too.")])
+    server.script = lambda _: Answer(
+        [*words("The first sentence is here. The second"), *[0.4] * 9, *words(" one, too.")]
+    )
     chat.type("hello")
-    status = chat.find("[role=status]", ).filter(has_text="Answering…")
+    status = chat.find(
+        "[role=status]",
+    ).filter(has_text="Answering…")
     expect(status).to_have_count(1)
     expect(chat.find("[role=status]").filter(has_text="The first sentence is here.")).to_have_count(1)
     chat.settled()
@@ -89,7 +102,11 @@ def test_for_a_screen_reader(chat, server):
 
 def test_contrast(open_chat, server):
     """WCAG AA, 4.5:1, of every text on show, light and dark."""
-    server.script = lambda _: Answer(["Text `code` [link](https://x.example/)\n\n> quote\n\n```python\n# comment\ndef f(x: int):\n    return 'a' + 1\n```"])
+    server.script = lambda _: Answer(
+        [
+            "Text `code` [link](https://x.example/)\n\n> quote\n\n```python\n# comment\ndef f(x: int):\n    return 'a' + 1\n```"
+        ]
+    )
     for scheme in ("light", "dark"):
         chat = open_chat(color_scheme=scheme)
         chat.ask("hello")

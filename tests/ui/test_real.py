@@ -70,7 +70,9 @@ def test_a_prompt_too_long(real_chat):
 
 def test_on_a_phone(chromium, real_server):
     chat = Chat(chromium, real_server.url, viewport={"width": 360, "height": 640}, is_mobile=True, has_touch=True)
-    chat.page.evaluate("""localStorage.setItem('baize.preferences', JSON.stringify({language: 'zh', defaults: {max_tokens: 8}}))""")
+    chat.page.evaluate(
+        """localStorage.setItem('baize.preferences', JSON.stringify({language: 'zh', defaults: {max_tokens: 8}}))"""
+    )
     chat.page.reload()
     chat.find("#composer").fill("Hello")
     chat.button("发送").tap()

@@ -6,8 +6,15 @@ from browser_chat import ROOT
 
 
 def npm(build_ui, script):
-    done = subprocess.run(["npm", "run", "--silent", script], cwd=ROOT / "ui", env=build_ui.environment(), text=True,
-                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    done = subprocess.run(
+        ["npm", "run", "--silent", script],
+        cwd=ROOT / "ui",
+        env=build_ui.environment(),
+        text=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0, done.stdout[-10_000:]
     return done.stdout
 
@@ -24,6 +31,6 @@ def test_types(page_file, build_ui):
 def test_one_file(page_file):
     page = page_file.read_text()
     assert len(page) < 1_000_000
-    head = page[:page.index("<style")]
+    head = page[: page.index("<style")]
     assert "<link" not in head.replace('<link rel="icon" href="data:', "") and "src=" not in head
     assert "default-src 'none'" in head and "unsafe" not in head

@@ -40,7 +40,12 @@ const headers = (key: string): Record<string, string> => (key ? { authorization:
 async function request(address: string, key: string, options: RequestInit): Promise<Response> {
   let response: Response;
   try {
-    response = await fetch(address, { ...options, headers: { ...options.headers, ...headers(key) }, cache: 'no-store', credentials: 'same-origin' });
+    response = await fetch(address, {
+      ...options,
+      headers: { ...options.headers, ...headers(key) },
+      cache: 'no-store',
+      credentials: 'same-origin',
+    });
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') throw error;
     throw new ApiError({ kind: 'network' });
@@ -86,7 +91,9 @@ export async function listModels(key: string, signal?: AbortSignal): Promise<Mod
 /** The request's fields for these settings. */
 export function parameters(settings: Settings): Record<string, unknown> {
   const { system: _, thinking, ...sampling } = settings;
-  const fields: Record<string, unknown> = Object.fromEntries(Object.entries(sampling).filter(([, value]) => value !== undefined));
+  const fields: Record<string, unknown> = Object.fromEntries(
+    Object.entries(sampling).filter(([, value]) => value !== undefined),
+  );
   if (thinking !== undefined) fields.chat_template_kwargs = { enable_thinking: thinking };
   return fields;
 }

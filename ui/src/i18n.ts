@@ -269,10 +269,14 @@ export type Language = 'en' | 'zh';
 const tables: Record<Language, typeof en> = { en, zh };
 export const languageChoice = signal<'auto' | Language>('auto');
 const fromBrowser = (): Language => (/^zh\b/i.test(globalThis.navigator?.language ?? '') ? 'zh' : 'en');
-export const language = computed<Language>(() => (languageChoice.value === 'auto' ? fromBrowser() : languageChoice.value));
+export const language = computed<Language>(() =>
+  languageChoice.value === 'auto' ? fromBrowser() : languageChoice.value,
+);
 
 export function t(key: TextKey, values: Record<string, string | number> = {}): string {
-  return tables[language.value][key].replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  return tables[language.value][key].replace(/\{(\w+)\}/g, (whole, name) =>
+    name in values ? String(values[name]) : whole,
+  );
 }
 
 /** A length of time: "0.21 s", "12 s", "2 min". */

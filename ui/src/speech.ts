@@ -8,4 +8,9 @@ export function sentencesEnd(text: string, from: number): number {
 }
 
 /** Without the marks of Markdown, which would be read out. */
-export const spoken = (text: string) => text.replace(/[`*_#|>~]+/g, ' ').replace(/\[([^\]]*)\]\([^)]*\)/g, '$1').replace(/\s+/g, ' ').trim();
+export const spoken = (text: string) =>
+  text
+    .replace(/[`*_#|>~]+/g, ' ')
+    .replace(/\[([^\]]*)\]\([^)]*\)/g, '$1')
+    .replace(/\s+/g, ' ')
+    .trim();

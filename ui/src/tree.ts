@@ -6,7 +6,7 @@ export function path(messages: Message[], leaf: string | null): Message[] {
   const byId = new Map(messages.map((m) => [m.id, m]));
   const found: Message[] = [];
   const seen = new Set<string>();
-  for (let at = leaf === null ? undefined : byId.get(leaf); at && !seen.has(at.id); ) {
+  for (let at = leaf === null ? undefined : byId.get(leaf); at && !seen.has(at.id);) {
     seen.add(at.id);
     found.push(at);
     at = at.parent === null ? undefined : byId.get(at.parent);
@@ -86,4 +86,6 @@ export function titleOf(text: string): string {
   return letters.length > 60 ? `${letters.slice(0, 59).join('').trimEnd()}…` : line;
 }
 
-export const newId = () => crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');
+export const newId = () =>
+  crypto.randomUUID?.() ??
+  Array.from(crypto.getRandomValues(new Uint8Array(16)), (b) => b.toString(16).padStart(2, '0')).join('');

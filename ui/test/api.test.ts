@@ -6,17 +6,28 @@ import { problemText } from '../src/state/problems';
 import { toSend } from '../src/state/run';
 
 test('events of a stream', () => {
-  assert.deepEqual(readEvent('{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}'), { content: 'a', reasoning: '', finish: undefined, usage: undefined });
+  assert.deepEqual(readEvent('{"choices":[{"delta":{"content":"a"},"finish_reason":null}]}'), {
+    content: 'a',
+    reasoning: '',
+    finish: undefined,
+    usage: undefined,
+  });
   assert.equal(readEvent('{"choices":[{"delta":{"reasoning_content":"b"}}]}')!.reasoning, 'b');
   assert.equal(readEvent('{"choices":[{"delta":{},"finish_reason":"length"}]}')!.finish, 'length');
   assert.equal(readEvent('{"choices":[],"usage":{"completion_tokens":3}}')!.usage!.completion_tokens, 3);
   assert.equal(readEvent('{"choices":[{"delta":{"content":{"evil":1}}}]}')!.content, '');
   for (const odd of ['', 'nonsense', 'null', '1', '"a"']) assert.equal(readEvent(odd), null);
-  assert.throws(() => readEvent('{"error":{"message":"out of memory"}}'), (e) => e instanceof ApiError && e.problem.kind === 'status' && e.problem.text === 'out of memory');
+  assert.throws(
+    () => readEvent('{"error":{"message":"out of memory"}}'),
+    (e) => e instanceof ApiError && e.problem.kind === 'status' && e.problem.text === 'out of memory',
+  );
 });
 
 test('settings become fields of the request', () => {
-  assert.deepEqual(parameters({ system: 's', temperature: 0, top_k: undefined, thinking: false }), { temperature: 0, chat_template_kwargs: { enable_thinking: false } });
+  assert.deepEqual(parameters({ system: 's', temperature: 0, top_k: undefined, thinking: false }), {
+    temperature: 0,
+    chat_template_kwargs: { enable_thinking: false },
+  });
   assert.deepEqual(parameters({}), {});
 });
 
@@ -42,7 +53,10 @@ test('what is sent: the system prompt and the branch, without thoughts and answe
     { role: 'assistant', content: 'B' },
     { role: 'user', content: 'C' },
   ]);
-  assert.deepEqual(toSend({ ...conversation, settings: {} }, 'd').map((m) => m.content), ['A', 'D']);
+  assert.deepEqual(
+    toSend({ ...conversation, settings: {} }, 'd').map((m) => m.content),
+    ['A', 'D'],
+  );
 });
 
 test('texts in both languages', () => {

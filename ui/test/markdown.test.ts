@@ -14,21 +14,38 @@ function show(node: ComponentChildren): string {
   if (!isValidElement(node)) return String(node);
   const { type, props } = node as VNode<Record<string, unknown>>;
   const { children, ...rest } = props;
-  const attributes = Object.entries(rest).filter(([, v]) => v !== undefined && v !== '').map(([k, v]) => ` ${k}=${JSON.stringify(v)}`).join('');
-  if (typeof type === 'function') return type.name === '' || type.name === 'Fragment' || children !== undefined ? show(children as ComponentChildren) : `{${type.name}${attributes}}`;
+  const attributes = Object.entries(rest)
+    .filter(([, v]) => v !== undefined && v !== '')
+    .map(([k, v]) => ` ${k}=${JSON.stringify(v)}`)
+    .join('');
+  if (typeof type === 'function')
+    return type.name === '' || type.name === 'Fragment' || children !== undefined
+      ? show(children as ComponentChildren)
+      : `{${type.name}${attributes}}`;
   return `<${type}${attributes}>${show(children as ComponentChildren)}</${type}>`;
 }
 
-const whole = (text: string) => new Document().update(text, true).map((b) => show(renderBlock(b, false))).join('');
-const inner = (text: string) => whole(text).replaceAll('<div class="block">', '').replaceAll('</div>', '').replaceAll(' dir="auto"', '');
+const whole = (text: string) =>
+  new Document()
+    .update(text, true)
+    .map((b) => show(renderBlock(b, false)))
+    .join('');
+const inner = (text: string) =>
+  whole(text).replaceAll('<div class="block">', '').replaceAll('</div>', '').replaceAll(' dir="auto"', '');
 
 test('what Markdown means', () => {
   assert.equal(inner('# A **b**'), '<h3 class="heading-1">A <strong>b</strong></h3>');
   assert.equal(inner('a\nb'), '<p>a<br></br>b</p>');
   assert.equal(inner('- a\n- b'), '<ul><li>a</li><li>b</li></ul>');
   assert.equal(inner('3. a'), '<ol start=3><li>a</li></ol>');
-  assert.match(inner('- [x] done\n- [ ] open'), /<span class="task done" role="img" aria-label="\[x\]"><\/span>done.*<span class="task" role="img" aria-label="\[ \]"><\/span>open/);
-  assert.match(inner('|a|b|\n|-|-:|\n|1|2|'), /<th class="align-right" scope="col">b<\/th>.*<td class="align-right">2<\/td>/);
+  assert.match(
+    inner('- [x] done\n- [ ] open'),
+    /<span class="task done" role="img" aria-label="\[x\]"><\/span>done.*<span class="task" role="img" aria-label="\[ \]"><\/span>open/,
+  );
+  assert.match(
+    inner('|a|b|\n|-|-:|\n|1|2|'),
+    /<th class="align-right" scope="col">b<\/th>.*<td class="align-right">2<\/td>/,
+  );
   assert.equal(inner('```c++ {1}\nint x;\n```'), '{CodeBlock code="int x;\\n" info="c++ {1}" streaming=false}');
   assert.equal(inner('~~a~~ `b`'), '<p><s>a</s> <code dir="ltr">b</code></p>');
 });
@@ -100,14 +117,34 @@ test('hostile output stays text', () => {
 });
 
 test('which addresses are links', () => {
-  for (const fine of ['https://a.example/b?c=d#e', 'http://127.0.0.1:8000/', 'mailto:a@b.example']) assert.notEqual(safeHref(fine), null, fine);
-  const bad = ['javascript:alert(1)', ' https://a.example', 'https:a.example', 'https://a.example/\u202egpj.exe', 'https://a@b.example', 'data:,x', 'ftp://a.example', '//a', '/a', '#a', '', 'https://'];
+  for (const fine of ['https://a.example/b?c=d#e', 'http://127.0.0.1:8000/', 'mailto:a@b.example'])
+    assert.notEqual(safeHref(fine), null, fine);
+  const bad = [
+    'javascript:alert(1)',
+    ' https://a.example',
+    'https:a.example',
+    'https://a.example/\u202egpj.exe',
+    'https://a@b.example',
+    'data:,x',
+    'ftp://a.example',
+    '//a',
+    '/a',
+    '#a',
+    '',
+    'https://',
+  ];
   for (const address of bad) assert.equal(safeHref(address), null, address);
 });
 
 test('links open apart and tell nothing', () => {
-  assert.equal(inner('[a](https://x.example/)'), '<p><a href="https://x.example/" title="https://x.example/" target="_blank" rel="noopener noreferrer nofollow" referrerpolicy="no-referrer">a</a></p>');
-  assert.match(inner('see https://x.example/a.'), /<a href="https:\/\/x.example\/a"[^>]*>https:\/\/x.example\/a<\/a>\./);
+  assert.equal(
+    inner('[a](https://x.example/)'),
+    '<p><a href="https://x.example/" title="https://x.example/" target="_blank" rel="noopener noreferrer nofollow" referrerpolicy="no-referrer">a</a></p>',
+  );
+  assert.match(
+    inner('see https://x.example/a.'),
+    /<a href="https:\/\/x.example\/a"[^>]*>https:\/\/x.example\/a<\/a>\./,
+  );
   assert.doesNotMatch(inner('example.com and ftp://x.example'), /<a/);
   assert.doesNotMatch(inner('![tracking](https://x.example/pixel.gif)'), /<img/);
 });
@@ -124,7 +161,14 @@ test('a text that grows gives what the whole text gives', () => {
   for (const size of [1, 2, 3, 7, 50]) {
     const growing = new Document();
     for (let n = 0; n < document.length; n += size) growing.update(document.slice(0, n), false);
-    assert.equal(growing.update(document, true).map((b) => show(renderBlock(b, false))).join(''), expected, `in steps of ${size}`);
+    assert.equal(
+      growing
+        .update(document, true)
+        .map((b) => show(renderBlock(b, false)))
+        .join(''),
+      expected,
+      `in steps of ${size}`,
+    );
   }
 });
 
@@ -132,7 +176,13 @@ test('link definitions that come last count for the whole text', () => {
   const text = 'See [it][1].\n\nMore.\n\n[1]: https://x.example/\n';
   const growing = new Document();
   for (let n = 0; n < text.length; n++) growing.update(text.slice(0, n), false);
-  assert.match(growing.update(text, true).map((b) => show(renderBlock(b, false))).join(''), /href="https:\/\/x.example\/"/);
+  assert.match(
+    growing
+      .update(text, true)
+      .map((b) => show(renderBlock(b, false)))
+      .join(''),
+    /href="https:\/\/x.example\/"/,
+  );
 });
 
 test('while a text grows only its last block is read again', () => {
@@ -149,16 +199,39 @@ test('while a text grows only its last block is read again', () => {
 test('another text begins anew', () => {
   const growing = new Document();
   growing.update('one\n\ntwo\n\nthree', false);
-  assert.equal(growing.update('else', false).map((b) => show(renderBlock(b, false))).join(''), whole('else'));
+  assert.equal(
+    growing
+      .update('else', false)
+      .map((b) => show(renderBlock(b, false)))
+      .join(''),
+    whole('else'),
+  );
 });
 
 test('a formula still open is kept from Markdown', () => {
-  assert.match(new Document().update('$$\na *b', false).map((b) => show(renderBlock(b, true))).join(''), /pending-math/);
+  assert.match(
+    new Document()
+      .update('$$\na *b', false)
+      .map((b) => show(renderBlock(b, true)))
+      .join(''),
+    /pending-math/,
+  );
 });
 
 test('deep nesting neither overflows nor takes long', () => {
   const started = performance.now();
-  for (const text of ['>'.repeat(20_000), '['.repeat(20_000), '*a '.repeat(20_000), '$'.repeat(20_001), '- '.repeat(5000), '`'.repeat(9999), '|'.repeat(5000) + '\n' + '|-'.repeat(5000), '\\['.repeat(5000), '$a'.repeat(10_000)]) whole(text);
+  for (const text of [
+    '>'.repeat(20_000),
+    '['.repeat(20_000),
+    '*a '.repeat(20_000),
+    '$'.repeat(20_001),
+    '- '.repeat(5000),
+    '`'.repeat(9999),
+    '|'.repeat(5000) + '\n' + '|-'.repeat(5000),
+    '\\['.repeat(5000),
+    '$a'.repeat(10_000),
+  ])
+    whole(text);
   assert.ok(performance.now() - started < 20_000);
 });
 

@@ -3,15 +3,35 @@ import { test } from 'node:test';
 import { add, newestLeaf, path, positions, remove, replace, step, titleOf } from '../src/tree';
 import type { Conversation, Message } from '../src/types';
 
-const message = (id: string, parent: string | null, content = id): Message => ({ id, parent, role: parent === null ? 'user' : 'assistant', content, created: 0 });
+const message = (id: string, parent: string | null, content = id): Message => ({
+  id,
+  parent,
+  role: parent === null ? 'user' : 'assistant',
+  content,
+  created: 0,
+});
 const empty: Conversation = { id: 'c', title: '', created: 0, updated: 0, settings: {}, leaf: null, messages: [] };
-const grow = (...list: [string, string | null][]) => list.reduce((c, [id, parent]) => add(c, message(id, parent)), empty);
-const shown = (c: Conversation) => path(c.messages, c.leaf).map((m) => m.id).join('');
+const grow = (...list: [string, string | null][]) =>
+  list.reduce((c, [id, parent]) => add(c, message(id, parent)), empty);
+const shown = (c: Conversation) =>
+  path(c.messages, c.leaf)
+    .map((m) => m.id)
+    .join('');
 
 //  a - b - c - d
 //   \   \ e - f
 //    g          A - B: the first message was edited, too
-const full = grow(['a', null], ['b', 'a'], ['c', 'b'], ['d', 'c'], ['e', 'b'], ['f', 'e'], ['g', 'a'], ['A', null], ['B', 'A']);
+const full = grow(
+  ['a', null],
+  ['b', 'a'],
+  ['c', 'b'],
+  ['d', 'c'],
+  ['e', 'b'],
+  ['f', 'e'],
+  ['g', 'a'],
+  ['A', null],
+  ['B', 'A'],
+);
 
 test('the path leads from the root to the leaf', () => {
   assert.equal(shown(full), 'AB');
@@ -22,7 +42,10 @@ test('the path leads from the root to the leaf', () => {
 
 test('a path that runs in a circle ends', () => {
   const circle = [message('x', 'y'), message('y', 'x')];
-  assert.deepEqual(path(circle, 'x').map((m) => m.id), ['y', 'x']);
+  assert.deepEqual(
+    path(circle, 'x').map((m) => m.id),
+    ['y', 'x'],
+  );
 });
 
 test('siblings are counted at every level', () => {

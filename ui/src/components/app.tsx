@@ -11,13 +11,27 @@ import { Icons } from './icons';
 import { SettingsDialog } from './settings';
 import { newChat, Sidebar } from './sidebar';
 import { Thread } from './thread';
-import { announcement, focusComposer, isMac, narrow, notice, settingsOpen, shortcutsOpen, sidebarOpen } from './ui_state';
+import {
+  announcement,
+  focusComposer,
+  isMac,
+  narrow,
+  notice,
+  settingsOpen,
+  shortcutsOpen,
+  sidebarOpen,
+} from './ui_state';
 
 function ModelPicker() {
   const names = models.value?.map((m) => m.id) ?? null;
   if (names === null) return <span class="model quiet">{trouble.value ? '' : t('modelLoading')}</span>;
   if (names.length === 0) return <span class="model quiet">{t('errNoModel')}</span>;
-  if (names.length === 1) return <span class="model" title={names[0]}>{names[0]}</span>;
+  if (names.length === 1)
+    return (
+      <span class="model" title={names[0]}>
+        {names[0]}
+      </span>
+    );
   const choose = (name: string) => {
     chooseModel(name);
     const id = chats.current.value?.id;
@@ -25,7 +39,11 @@ function ModelPicker() {
   };
   return (
     <select class="model" aria-label={t('model')} value={model.value} onChange={(e) => choose(e.currentTarget.value)}>
-      {names.map((name) => <option key={name} value={name}>{name}</option>)}
+      {names.map((name) => (
+        <option key={name} value={name}>
+          {name}
+        </option>
+      ))}
     </select>
   );
 }
@@ -36,13 +54,33 @@ function Header() {
     <header class="bar">
       {!sidebarOpen.value && (
         <>
-          <button type="button" class="ghost" onClick={() => (sidebarOpen.value = true)} aria-label={t('openChats')} title={t('openChats')} aria-expanded={false} aria-controls="sidebar"><Icons.menu /></button>
-          <button type="button" class="ghost" onClick={newChat} aria-label={t('newChat')} title={t('newChat')}><Icons.plus /></button>
+          <button
+            type="button"
+            class="ghost"
+            onClick={() => (sidebarOpen.value = true)}
+            aria-label={t('openChats')}
+            title={t('openChats')}
+            aria-expanded={false}
+            aria-controls="sidebar"
+          >
+            <Icons.menu />
+          </button>
+          <button type="button" class="ghost" onClick={newChat} aria-label={t('newChat')} title={t('newChat')}>
+            <Icons.plus />
+          </button>
         </>
       )}
       <ModelPicker />
       <h1 dir="auto">{conversation?.title ?? ''}</h1>
-      <button type="button" class="ghost" onClick={() => (settingsOpen.value = true)} aria-label={t('settings')} title={t('settings')}><Icons.sliders /></button>
+      <button
+        type="button"
+        class="ghost"
+        onClick={() => (settingsOpen.value = true)}
+        aria-label={t('settings')}
+        title={t('settings')}
+      >
+        <Icons.sliders />
+      </button>
     </header>
   );
 }
@@ -54,7 +92,9 @@ function Trouble() {
     <div class="banner" role="alert">
       <Icons.warn />
       <span>{problem.kind === 'network' ? `${problemText(problem)} ${t('offline')}` : problemText(problem)}</span>
-      <button type="button" class="plain" onClick={() => void refresh()}>{t('retry')}</button>
+      <button type="button" class="plain" onClick={() => void refresh()}>
+        {t('retry')}
+      </button>
     </div>
   );
 }
@@ -66,7 +106,18 @@ function Toast() {
       {shown && (
         <div class="toast">
           <span>{shown.text}</span>
-          {shown.action && <button type="button" class="plain" onClick={() => { notice.value = null; shown.action!.run(); }}>{shown.action.label}</button>}
+          {shown.action && (
+            <button
+              type="button"
+              class="plain"
+              onClick={() => {
+                notice.value = null;
+                shown.action!.run();
+              }}
+            >
+              {shown.action.label}
+            </button>
+          )}
         </div>
       )}
     </div>
@@ -111,7 +162,16 @@ export function App() {
   });
   return (
     <div class={sidebarOpen.value ? 'page with-sidebar' : 'page'}>
-      <a class="skip" href="#composer" onClick={(e) => { e.preventDefault(); focusComposer(); }}>{t('skip')}</a>
+      <a
+        class="skip"
+        href="#composer"
+        onClick={(e) => {
+          e.preventDefault();
+          focusComposer();
+        }}
+      >
+        {t('skip')}
+      </a>
       <Sidebar />
       <main inert={narrow() && sidebarOpen.value}>
         <Header />
@@ -124,7 +184,9 @@ export function App() {
       <KeyDialog />
       <ShortcutsDialog />
       <Toast />
-      <div class="unseen" role="status" aria-live="polite">{announcement.value}</div>
+      <div class="unseen" role="status" aria-live="polite">
+        {announcement.value}
+      </div>
     </div>
   );
 }

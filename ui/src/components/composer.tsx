@@ -54,7 +54,13 @@ export function Composer() {
     }
   };
   return (
-    <form class="composer" onSubmit={(e) => { e.preventDefault(); submit(); }}>
+    <form
+      class="composer"
+      onSubmit={(e) => {
+        e.preventDefault();
+        submit();
+      }}
+    >
       <div class="box">
         <textarea
           id="composer"
@@ -69,9 +75,19 @@ export function Composer() {
           onKeyDown={onKeyDown}
         />
         {running ? (
-          <button type="button" class="send stop" onClick={() => stop(id)} aria-label={t('stop')} title={`${t('stop')} (Esc)`}><Icons.stop /></button>
+          <button
+            type="button"
+            class="send stop"
+            onClick={() => stop(id)}
+            aria-label={t('stop')}
+            title={`${t('stop')} (Esc)`}
+          >
+            <Icons.stop />
+          </button>
         ) : (
-          <button type="submit" class="send" disabled={!ready} aria-label={t('send')} title={t('send')}><Icons.up /></button>
+          <button type="submit" class="send" disabled={!ready} aria-label={t('send')} title={t('send')}>
+            <Icons.up />
+          </button>
         )}
       </div>
       <p class="hint">{t('hint')}</p>

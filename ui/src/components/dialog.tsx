@@ -10,9 +10,10 @@ interface Props {
   onClose: () => void;
   children: ComponentChildren;
   class?: string;
+  focusInside?: boolean; // an element of its own takes the focus; else the title does, so that it is read first
 }
 
-export function Dialog({ open, title, onClose, children, class: name = '' }: Props) {
+export function Dialog({ open, title, onClose, children, class: name = '', focusInside = false }: Props) {
   const ref = useRef<HTMLDialogElement>(null);
   const own = useRef(0); // events of closings that came from here: the next question may be open when they arrive
   useEffect(() => {
@@ -37,8 +38,12 @@ export function Dialog({ open, title, onClose, children, class: name = '' }: Pro
       {open && (
         <div class="dialog-body">
           <header>
-            <h2>{title}</h2>
-            <button type="button" class="ghost" onClick={onClose} aria-label={t('close')} title={t('close')}><Icons.close /></button>
+            <h2 tabIndex={-1} autofocus={!focusInside}>
+              {title}
+            </h2>
+            <button type="button" class="ghost" onClick={onClose} aria-label={t('close')} title={t('close')}>
+              <Icons.close />
+            </button>
           </header>
           {children}
         </div>

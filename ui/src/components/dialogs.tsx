@@ -16,17 +16,28 @@ export function KeyDialog() {
     if (value) question?.answer(value, remember.current!.checked);
   };
   return (
-    <Dialog open={question !== null} title={t('keyNeeded')} onClose={close} class="small-dialog">
+    <Dialog open={question !== null} title={t('keyNeeded')} onClose={close} class="small-dialog" focusInside>
       <form onSubmit={submit}>
-        {question?.wrong && <p class="wrong" role="alert">{t('keyWrong')}</p>}
+        {question?.wrong && (
+          <p class="wrong" role="alert">
+            {t('keyWrong')}
+          </p>
+        )}
         <label class="field">
           <span>{t('apiKey')}</span>
           <input ref={key} type="password" autocomplete="off" spellcheck={false} autofocus required />
         </label>
-        <label class="check"><input ref={remember} type="checkbox" defaultChecked />{t('keyRemember')}</label>
+        <label class="check">
+          <input ref={remember} type="checkbox" defaultChecked />
+          {t('keyRemember')}
+        </label>
         <div class="row">
-          <button type="button" class="plain" onClick={close}>{t('cancel')}</button>
-          <button type="submit" class="primary">{t('keyContinue')}</button>
+          <button type="button" class="plain" onClick={close}>
+            {t('cancel')}
+          </button>
+          <button type="submit" class="primary">
+            {t('keyContinue')}
+          </button>
         </div>
       </form>
     </Dialog>
@@ -48,12 +59,21 @@ const kShortcuts: [TextKey, string[]][] = [
 
 export function ShortcutsDialog() {
   return (
-    <Dialog open={shortcutsOpen.value} title={t('shortcuts')} onClose={() => (shortcutsOpen.value = false)} class="small-dialog">
+    <Dialog
+      open={shortcutsOpen.value}
+      title={t('shortcuts')}
+      onClose={() => (shortcutsOpen.value = false)}
+      class="small-dialog"
+    >
       <dl class="shortcuts">
         {kShortcuts.map(([name, keys]) => (
           <div key={name}>
             <dt>{t(name)}</dt>
-            <dd>{keys.map((k) => <kbd key={k}>{k}</kbd>)}</dd>
+            <dd>
+              {keys.map((k) => (
+                <kbd key={k}>{k}</kbd>
+              ))}
+            </dd>
           </div>
         ))}
       </dl>

@@ -35,12 +35,38 @@ export function Menu({ label, items, tabIndex }: { label: string; items: Item[];
   };
   return (
     <>
-      <button ref={button} type="button" class="ghost small" aria-haspopup="menu" aria-expanded={open} aria-label={label} title={label} tabIndex={tabIndex} onClick={show}>
+      <button
+        ref={button}
+        type="button"
+        class="ghost small"
+        aria-haspopup="menu"
+        aria-expanded={open}
+        aria-label={label}
+        title={label}
+        tabIndex={tabIndex}
+        onClick={show}
+      >
         <Icons.more />
       </button>
-      <div ref={list} popover="auto" role="menu" class="menu" aria-label={label} onKeyDown={onKeyDown} onToggle={(e) => setOpen(e.newState === 'open')}>
+      <div
+        ref={list}
+        popover="auto"
+        role="menu"
+        class="menu"
+        aria-label={label}
+        onKeyDown={onKeyDown}
+        onToggle={(e) => setOpen(e.newState === 'open')}
+      >
         {items.map((item) => (
-          <button type="button" role="menuitem" class={item.danger ? 'danger' : undefined} onClick={() => { list.current!.hidePopover(); item.run(); }}>
+          <button
+            type="button"
+            role="menuitem"
+            class={item.danger ? 'danger' : undefined}
+            onClick={() => {
+              list.current!.hidePopover();
+              item.run();
+            }}
+          >
             {item.icon}
             {item.label}
           </button>

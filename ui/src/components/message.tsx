@@ -22,30 +22,64 @@ function Versions({ message, place }: { message: Message; place: Position | unde
   const label = t('version', { i: index + 1, n: ids.length });
   return (
     <span class="versions" role="group" aria-label={label}>
-      <button type="button" class="ghost small" disabled={index === 0} onClick={() => go(-1)} aria-label={t('previous')} title={t('previous')}><Icons.left /></button>
-      <span aria-hidden="true">{index + 1} / {ids.length}</span>
-      <button type="button" class="ghost small" disabled={index === ids.length - 1} onClick={() => go(1)} aria-label={t('next')} title={t('next')}><Icons.right /></button>
+      <button
+        type="button"
+        class="ghost small"
+        disabled={index === 0}
+        onClick={() => go(-1)}
+        aria-label={t('previous')}
+        title={t('previous')}
+      >
+        <Icons.left />
+      </button>
+      <span aria-hidden="true">
+        {index + 1} / {ids.length}
+      </span>
+      <button
+        type="button"
+        class="ghost small"
+        disabled={index === ids.length - 1}
+        onClick={() => go(1)}
+        aria-label={t('next')}
+        title={t('next')}
+      >
+        <Icons.right />
+      </button>
     </span>
   );
 }
 
 function Figures({ stats, live }: { stats: Stats; live?: boolean }) {
   const parts: string[] = [];
-  if (stats.tokensPerSecond !== undefined) parts.push(t('perSecond', { n: stats.tokensPerSecond < 100 ? stats.tokensPerSecond.toFixed(1) : number(Math.round(stats.tokensPerSecond)) }));
+  if (stats.tokensPerSecond !== undefined)
+    parts.push(
+      t('perSecond', {
+        n: stats.tokensPerSecond < 100 ? stats.tokensPerSecond.toFixed(1) : number(Math.round(stats.tokensPerSecond)),
+      }),
+    );
   if (stats.firstTokenMs !== undefined) parts.push(t('firstToken', { s: seconds(stats.firstTokenMs) }));
   if (stats.completionTokens) parts.push(t('tokens', { n: number(stats.completionTokens) }));
   if (!live && stats.promptTokens !== undefined) {
     const cached = stats.cachedTokens ? ` (${t('cachedTokens', { n: number(stats.cachedTokens) })})` : '';
     parts.push(t('promptTokens', { n: number(stats.promptTokens) }) + cached);
   }
-  return <span class={live ? 'figures live' : 'figures'}>{parts.map((p) => <span key={p}>{p}</span>)}</span>;
+  return (
+    <span class={live ? 'figures live' : 'figures'}>
+      {parts.map((p) => (
+        <span key={p}>{p}</span>
+      ))}
+    </span>
+  );
 }
 
 function Thoughts({ text, live, ms }: { text: string; live: boolean; ms?: number }) {
   const label = live ? t('thinking') : ms !== undefined ? t('thought', { s: seconds(ms) }) : t('thoughts');
   return (
     <details class={live ? 'thoughts live' : 'thoughts'}>
-      <summary><span>{label}</span><Icons.caret /></summary>
+      <summary>
+        <span>{label}</span>
+        <Icons.caret />
+      </summary>
       <Markdown text={text} streaming={live} />
     </details>
   );
@@ -68,7 +102,13 @@ function Editor({ message }: { message: Message }) {
     edit(message, text.trim());
   };
   return (
-    <form class="editor" onSubmit={(e) => { e.preventDefault(); save(); }}>
+    <form
+      class="editor"
+      onSubmit={(e) => {
+        e.preventDefault();
+        save();
+      }}
+    >
       <textarea
         ref={field}
         dir="auto"
@@ -87,22 +127,42 @@ function Editor({ message }: { message: Message }) {
         }}
       />
       <div class="row">
-        <button type="button" class="plain" onClick={close}>{t('cancel')}</button>
-        <button type="submit" class="primary" disabled={!text.trim()}>{t('saveEdit')}</button>
+        <button type="button" class="plain" onClick={close}>
+          {t('cancel')}
+        </button>
+        <button type="submit" class="primary" disabled={!text.trim()}>
+          {t('saveEdit')}
+        </button>
       </div>
     </form>
   );
 }
 
 function UserMessage({ message, place, busy }: { message: Message; place: Position | undefined; busy: boolean }) {
-  if (editing.value === message.id) return <article class="message user" aria-label={t('you')}><Editor message={message} /></article>;
+  if (editing.value === message.id)
+    return (
+      <article class="message user" aria-label={t('you')}>
+        <Editor message={message} />
+      </article>
+    );
   return (
     <article class="message user" aria-label={t('you')}>
-      <div class="bubble" dir="auto">{message.content}</div>
+      <div class="bubble" dir="auto">
+        {message.content}
+      </div>
       <div class="tools">
         <Versions message={message} place={place} />
         <CopyButton text={() => message.content} />
-        <button type="button" class="ghost small" disabled={busy} onClick={() => (editing.value = message.id)} aria-label={t('edit')} title={t('edit')}><Icons.edit /></button>
+        <button
+          type="button"
+          class="ghost small"
+          disabled={busy}
+          onClick={() => (editing.value = message.id)}
+          aria-label={t('edit')}
+          title={t('edit')}
+        >
+          <Icons.edit />
+        </button>
       </div>
     </article>
   );
@@ -115,7 +175,9 @@ function Ending({ message, busy }: { message: Message; busy: boolean }) {
       <div class="problem" role="alert">
         <Icons.warn />
         <span dir="auto">{message.error}</span>
-        <button type="button" class="plain" disabled={busy} onClick={() => regenerate(message)}>{t('retry')}</button>
+        <button type="button" class="plain" disabled={busy} onClick={() => regenerate(message)}>
+          {t('retry')}
+        </button>
       </div>
     );
   }
@@ -137,7 +199,14 @@ function Fullness({ message }: { message: Message }) {
 
 function Waiting() {
   return (
-    <p class="waiting"><span class="dots" aria-hidden="true"><i /><i /><i /></span>{t('waiting')}</p>
+    <p class="waiting">
+      <span class="dots" aria-hidden="true">
+        <i />
+        <i />
+        <i />
+      </span>
+      {t('waiting')}
+    </p>
   );
 }
 
@@ -166,7 +235,16 @@ function Answer({ message, place, busy }: { message: Message; place: Position | 
           <>
             <Versions message={message} place={place} />
             {content && <CopyButton text={() => content} />}
-            <button type="button" class="ghost small" disabled={busy} onClick={() => regenerate(message)} aria-label={t('regenerate')} title={t('regenerate')}><Icons.again /></button>
+            <button
+              type="button"
+              class="ghost small"
+              disabled={busy}
+              onClick={() => regenerate(message)}
+              aria-label={t('regenerate')}
+              title={t('regenerate')}
+            >
+              <Icons.again />
+            </button>
             {stats && message.finish !== 'error' && <Figures stats={stats} />}
           </>
         )}
@@ -183,10 +261,18 @@ interface Props {
 }
 
 const same = (a: Props, b: Props) =>
-  a.message === b.message && a.busy === b.busy && a.language === b.language && a.place?.index === b.place?.index && a.place?.ids.length === b.place?.ids.length;
+  a.message === b.message &&
+  a.busy === b.busy &&
+  a.language === b.language &&
+  a.place?.index === b.place?.index &&
+  a.place?.ids.length === b.place?.ids.length;
 
 export const MessageView = memo(
   ({ message, place, busy }: Props) =>
-    message.role === 'user' ? <UserMessage message={message} place={place} busy={busy} /> : <Answer message={message} place={place} busy={busy} />,
+    message.role === 'user' ? (
+      <UserMessage message={message} place={place} busy={busy} />
+    ) : (
+      <Answer message={message} place={place} busy={busy} />
+    ),
   same,
 );

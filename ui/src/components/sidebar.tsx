@@ -22,7 +22,12 @@ export async function exportChat(id: string, as: 'md' | 'json'): Promise<void> {
   const chat = await chats.find(id);
   if (!chat) return;
   if (as === 'json') download(fileName(chat.title, 'json'), 'application/json', toJson([chat]));
-  else download(fileName(chat.title, 'md'), 'text/markdown', toMarkdown(chat, { user: t('you'), assistant: t('assistant'), thoughts: t('thoughts') }));
+  else
+    download(
+      fileName(chat.title, 'md'),
+      'text/markdown',
+      toMarkdown(chat, { user: t('you'), assistant: t('assistant'), thoughts: t('thoughts') }),
+    );
 }
 
 async function removeChat(id: string): Promise<void> {
@@ -128,30 +133,69 @@ export function Sidebar() {
   const open = sidebarOpen.value;
   return (
     <>
-      <nav id="sidebar" class="sidebar" aria-label={t('chats')} inert={!open} lang={language.value === 'zh' ? 'zh-CN' : 'en'}>
+      <nav
+        id="sidebar"
+        class="sidebar"
+        aria-label={t('chats')}
+        inert={!open}
+        lang={language.value === 'zh' ? 'zh-CN' : 'en'}
+      >
         <div class="brand">
           <Mark />
           <span>Baize</span>
           {language.value === 'zh' && <span class="han">白泽</span>}
-          <button type="button" class="ghost" onClick={() => (sidebarOpen.value = false)} aria-label={t('closeChats')} title={t('closeChats')}><Icons.left /></button>
+          <button
+            type="button"
+            class="ghost"
+            onClick={() => (sidebarOpen.value = false)}
+            aria-label={t('closeChats')}
+            title={t('closeChats')}
+          >
+            <Icons.left />
+          </button>
         </div>
-        <button type="button" class="new" onClick={newChat}><Icons.plus />{t('newChat')}</button>
+        <button type="button" class="new" onClick={newChat}>
+          <Icons.plus />
+          {t('newChat')}
+        </button>
         <div class="search">
           <Icons.search />
-          <input id="search" type="search" placeholder={t('search')} aria-label={t('search')} value={query} onInput={(e) => setQuery(e.currentTarget.value)} />
+          <input
+            id="search"
+            type="search"
+            placeholder={t('search')}
+            aria-label={t('search')}
+            value={query}
+            onInput={(e) => setQuery(e.currentTarget.value)}
+          />
         </div>
         <div class="entries">
           {shown.length === 0 && <p class="quiet">{t(query.trim() ? 'noMatches' : 'noChats')}</p>}
           {[...groups].map(([name, list]) => (
             <section aria-label={t(name)} key={name}>
               <h2>{t(name)}</h2>
-              <ul>{list.map((h) => <Entry key={h.id} heading={h} active={h.id === currentId} />)}</ul>
+              <ul>
+                {list.map((h) => (
+                  <Entry key={h.id} heading={h} active={h.id === currentId} />
+                ))}
+              </ul>
             </section>
           ))}
         </div>
         <div class="foot">
-          <button type="button" class="ghost wide" onClick={() => (settingsOpen.value = true)}><Icons.sliders />{t('settings')}</button>
-          <button type="button" class="ghost" onClick={() => (shortcutsOpen.value = true)} aria-label={t('shortcuts')} title={t('shortcuts')}><Icons.keys /></button>
+          <button type="button" class="ghost wide" onClick={() => (settingsOpen.value = true)}>
+            <Icons.sliders />
+            {t('settings')}
+          </button>
+          <button
+            type="button"
+            class="ghost"
+            onClick={() => (shortcutsOpen.value = true)}
+            aria-label={t('shortcuts')}
+            title={t('shortcuts')}
+          >
+            <Icons.keys />
+          </button>
         </div>
       </nav>
       {open && <div class="backdrop" onClick={() => (sidebarOpen.value = false)} />}

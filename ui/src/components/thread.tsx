@@ -19,7 +19,9 @@ function Welcome() {
       <h2>{t('greeting')}</h2>
       <div class="ideas">
         {(['idea1', 'idea2', 'idea3'] as const).map((key) => (
-          <button type="button" key={key} disabled={!model.value} onClick={() => send(t(key))}>{t(key)}</button>
+          <button type="button" key={key} disabled={!model.value} onClick={() => send(t(key))}>
+            {t(key)}
+          </button>
         ))}
       </div>
     </div>
@@ -77,11 +79,26 @@ export function Thread() {
       <div class="column" ref={inside}>
         {shown.length === 0 && <Welcome />}
         {shown.slice(-drawn).map((m) => (
-          <MessageView key={m.id} message={m} place={places.get(m.id)} busy={run !== undefined} language={language.value} />
+          <MessageView
+            key={m.id}
+            message={m}
+            place={places.get(m.id)}
+            busy={run !== undefined}
+            language={language.value}
+          />
         ))}
       </div>
       {run && <Announcer run={run} key={run.message} />}
-      <button type="button" class="to-end" hidden={!away} onClick={toEnd} aria-label={t('toBottom')} title={t('toBottom')}><Icons.down /></button>
+      <button
+        type="button"
+        class="to-end"
+        hidden={!away}
+        onClick={toEnd}
+        aria-label={t('toBottom')}
+        title={t('toBottom')}
+      >
+        <Icons.down />
+      </button>
     </div>
   );
 }

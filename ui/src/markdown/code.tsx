@@ -17,9 +17,11 @@ const kHidden = /([\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff])/;
 /** The text with such characters shown by their code. */
 export function visibleControls(text: string): ComponentChildren {
   if (!kHidden.test(text)) return text;
-  return text.split(kHidden).map((part, i) =>
-    i % 2 ? <span class="control">U+{part.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}</span> : part,
-  );
+  return text
+    .split(kHidden)
+    .map((part, i) =>
+      i % 2 ? <span class="control">U+{part.codePointAt(0)!.toString(16).toUpperCase().padStart(4, '0')}</span> : part,
+    );
 }
 
 interface HastNode {
@@ -31,9 +33,11 @@ interface HastNode {
 
 function toElements(nodes: HastNode[]): ComponentChildren[] {
   return nodes.map((node) =>
-    node.type === 'text'
-      ? visibleControls(node.value ?? '')
-      : <span class={(node.properties?.className ?? []).join(' ')}>{toElements(node.children ?? [])}</span>,
+    node.type === 'text' ? (
+      visibleControls(node.value ?? '')
+    ) : (
+      <span class={(node.properties?.className ?? []).join(' ')}>{toElements(node.children ?? [])}</span>
+    ),
   );
 }
 
@@ -52,7 +56,8 @@ export const languageOf = (info: string) => /^[\w+#.-]{1,30}/.exec(info.trim())?
 export function CodeBlock({ code, info, streaming }: { code: string; info: string; streaming: boolean }) {
   const language = languageOf(info);
   const body = useMemo(
-    () => (code.length > (streaming ? kLongestWhileStreaming : kLongest) ? visibleControls(code) : highlight(code, language)),
+    () =>
+      code.length > (streaming ? kLongestWhileStreaming : kLongest) ? visibleControls(code) : highlight(code, language),
     [code, language, streaming],
   );
   return (
@@ -61,7 +66,9 @@ export function CodeBlock({ code, info, streaming }: { code: string; info: strin
         <span>{language}</span>
         <CopyButton text={() => code} />
       </figcaption>
-      <pre tabIndex={0} role="region" aria-label={language || 'code'}><code>{body}</code></pre>
+      <pre tabIndex={0} role="region" aria-label={language || 'code'}>
+        <code>{body}</code>
+      </pre>
     </figure>
   );
 }

@@ -26,7 +26,14 @@ export function Formula({ tex, display }: { tex: string; display: boolean }) {
     const plain = () => target.replaceChildren(Object.assign(document.createElement('code'), { textContent: tex }));
     if (tex.length > kLongest) return plain();
     try {
-      temml.render(tex, target, { displayMode: display, throwOnError: true, trust: false, strict: false, maxExpand: 200, maxSize: [20, 20] });
+      temml.render(tex, target, {
+        displayMode: display,
+        throwOnError: true,
+        trust: false,
+        strict: false,
+        maxExpand: 200,
+        maxSize: [20, 20],
+      });
       strip(target);
     } catch {
       plain();

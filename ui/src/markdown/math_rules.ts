@@ -27,7 +27,8 @@ function inlineMath(state: StateInline, silent: boolean): boolean {
     const at = find(src, close, from, posMax);
     if (at <= from) return false;
     if (open === '$') {
-      if (/\s/.test(src[from]!) || /\s/.test(src[at - 1]!) || /\d/.test(src[at + 1] ?? '') || src[at + 1] === '$') return false;
+      if (/\s/.test(src[from]!) || /\s/.test(src[at - 1]!) || /\d/.test(src[at + 1] ?? '') || src[at + 1] === '$')
+        return false;
       if (src.slice(from, at).includes('\n\n')) return false;
     }
     if (!silent) {

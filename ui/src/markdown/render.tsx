@@ -43,10 +43,18 @@ function element(open: Token, children: Children): ComponentChildren {
     case 'heading_open': {
       // The page and its messages own the first two levels.
       const Tag = `h${Math.min(6, Number(open.tag[1]) + 2)}` as 'h3';
-      return <Tag class={`heading-${open.tag[1]}`} dir="auto">{children}</Tag>;
+      return (
+        <Tag class={`heading-${open.tag[1]}`} dir="auto">
+          {children}
+        </Tag>
+      );
     }
     case 'ordered_list_open':
-      return <ol start={Number(open.attrGet('start') ?? 1)} dir="auto">{children}</ol>;
+      return (
+        <ol start={Number(open.attrGet('start') ?? 1)} dir="auto">
+          {children}
+        </ol>
+      );
     case 'list_item_open':
       return <li>{children}</li>;
     case 'table_open':
@@ -59,7 +67,11 @@ function element(open: Token, children: Children): ComponentChildren {
     case 'td_open': {
       const Tag = open.type === 'th_open' ? 'th' : 'td';
       const align = /(left|center|right)/.exec(String(open.attrGet('style') ?? ''))?.[1];
-      return <Tag class={align && `align-${align}`} scope={Tag === 'th' ? 'col' : undefined} dir="auto">{children}</Tag>;
+      return (
+        <Tag class={align && `align-${align}`} scope={Tag === 'th' ? 'col' : undefined} dir="auto">
+          {children}
+        </Tag>
+      );
     }
     case 'link_open':
       return link(String(open.attrGet('href') ?? ''), children);
@@ -137,7 +149,11 @@ const drawn = new WeakMap<Block, { streaming: boolean; node: VNode }>();
 export function renderBlock(block: Block, streaming: boolean): VNode {
   const before = drawn.get(block);
   if (before?.streaming === streaming) return before.node;
-  const node = <div class="block" key={block.start}>{nest(block.tokens, streaming)}</div>;
+  const node = (
+    <div class="block" key={block.start}>
+      {nest(block.tokens, streaming)}
+    </div>
+  );
   drawn.set(block, { streaming, node });
   return node;
 }

@@ -82,7 +82,16 @@ export function change(id: string, by: (conversation: Conversation) => Conversat
 /** Begins the conversation that `current` stands for. */
 export function begin(title: string, settings: Conversation['settings'], model: string | undefined): Conversation {
   const now = Date.now();
-  const made: Conversation = { id: newId(), title: title || t('untitled'), created: now, updated: now, model, settings, leaf: null, messages: [] };
+  const made: Conversation = {
+    id: newId(),
+    title: title || t('untitled'),
+    created: now,
+    updated: now,
+    model,
+    settings,
+    leaf: null,
+    messages: [],
+  };
   loaded.set(made.id, made);
   current.value = made;
   address(made.id);

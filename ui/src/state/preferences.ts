@@ -24,7 +24,8 @@ function read(): Preferences {
 }
 
 export const preferences = signal<Preferences>(read());
-export const setPreferences = (change: Partial<Preferences>) => (preferences.value = { ...preferences.value, ...change });
+export const setPreferences = (change: Partial<Preferences>) =>
+  (preferences.value = { ...preferences.value, ...change });
 
 function readKey(): string {
   try {

@@ -14,6 +14,8 @@ export function problemText(problem: Problem): string {
       return problem.seconds ? t('errBusy', { s: seconds(problem.seconds * 1000) }) : t('errBusySoon');
     case 'status':
       if (problem.text) return problem.text;
-      return problem.status >= 500 ? t('errServer', { status: problem.status }) : t('errStatus', { status: problem.status });
+      return problem.status >= 500
+        ? t('errServer', { status: problem.status })
+        : t('errStatus', { status: problem.status });
   }
 }

@@ -101,7 +101,8 @@ function pace(draw: () => void): { poke: () => void; end: () => void } {
   };
 }
 
-const tidy = (stats: Stats): Stats => Object.fromEntries(Object.entries(stats).filter(([, v]) => v !== undefined && v !== null));
+const tidy = (stats: Stats): Stats =>
+  Object.fromEntries(Object.entries(stats).filter(([, v]) => v !== undefined && v !== null));
 
 /** Answers below message `parent` of a loaded conversation: adds the answer, streams into it, stores it. */
 export async function answer(id: string, parent: string): Promise<void> {
@@ -122,12 +123,23 @@ export async function answer(id: string, parent: string): Promise<void> {
   };
   const look = (): Live => {
     const p = parts();
-    return { ...p, stats: meter.stats(p.reasoning !== ''), started: meter.started, now: performance.now(), thinking: p.reasoning !== '' && !p.content };
+    return {
+      ...p,
+      stats: meter.stats(p.reasoning !== ''),
+      started: meter.started,
+      now: performance.now(),
+      thinking: p.reasoning !== '' && !p.content,
+    };
   };
   const live = signal(look());
   const snapshot = (): Message => {
     const { content, reasoning: thoughts } = parts();
-    return { ...message, content, ...(thoughts ? { reasoning: thoughts } : {}), stats: tidy(meter.stats(thoughts !== '')) };
+    return {
+      ...message,
+      content,
+      ...(thoughts ? { reasoning: thoughts } : {}),
+      stats: tidy(meter.stats(thoughts !== '')),
+    };
   };
   const drawing = pace(() => (live.value = look()));
   const ticking = window.setInterval(() => (live.value = look()), 500);
@@ -136,13 +148,22 @@ export async function answer(id: string, parent: string): Promise<void> {
   let finish: Finish = 'stop';
   let problem: ApiError | undefined;
   try {
-    await streamChat({ model: model ?? '', messages: toSend(before, parent), settings: before.settings, key: apiKey.value, signal: abort.signal }, (delta) => {
-      meter.take(delta);
-      raw += delta.content;
-      reasoning += delta.reasoning;
-      if (delta.finish === 'length') finish = 'length';
-      drawing.poke();
-    });
+    await streamChat(
+      {
+        model: model ?? '',
+        messages: toSend(before, parent),
+        settings: before.settings,
+        key: apiKey.value,
+        signal: abort.signal,
+      },
+      (delta) => {
+        meter.take(delta);
+        raw += delta.content;
+        reasoning += delta.reasoning;
+        if (delta.finish === 'length') finish = 'length';
+        drawing.poke();
+      },
+    );
   } catch (error) {
     if (error instanceof DOMException && error.name === 'AbortError') finish = 'stopped';
     else {

@@ -10,7 +10,9 @@ const kRetryMs = 4000;
 
 export const models = signal<Model[] | null>(null); // null: not known yet
 export const trouble = signal<Problem | null>(null);
-export const keyQuestion = signal<{ wrong: boolean; answer: (key: string | null, remember: boolean) => void } | null>(null);
+export const keyQuestion = signal<{ wrong: boolean; answer: (key: string | null, remember: boolean) => void } | null>(
+  null,
+);
 
 /** The model to ask: the conversation's own, else the one chosen last, as long as the server has it. */
 export function chosenModel(conversation: Conversation | null): string | undefined {

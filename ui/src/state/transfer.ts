@@ -31,7 +31,8 @@ export function inLimits(name: NumericSetting, value: number): boolean {
 type Raw = Record<string, unknown>;
 const isRaw = (value: unknown): value is Raw => typeof value === 'object' && value !== null && !Array.isArray(value);
 const text = (value: unknown) => (typeof value === 'string' ? value : undefined);
-const count = (value: unknown) => (typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined);
+const count = (value: unknown) =>
+  typeof value === 'number' && Number.isFinite(value) && value >= 0 ? value : undefined;
 
 export function readSettings(value: unknown): Settings {
   if (!isRaw(value)) return {};
@@ -48,7 +49,15 @@ export function readSettings(value: unknown): Settings {
 function readStats(value: unknown): Stats | undefined {
   if (!isRaw(value)) return undefined;
   const stats: Stats = {};
-  for (const name of ['promptTokens', 'cachedTokens', 'completionTokens', 'firstTokenMs', 'thinkingMs', 'tokensPerSecond', 'totalMs'] as const) {
+  for (const name of [
+    'promptTokens',
+    'cachedTokens',
+    'completionTokens',
+    'firstTokenMs',
+    'thinkingMs',
+    'tokensPerSecond',
+    'totalMs',
+  ] as const) {
     const number = count(value[name]);
     if (number !== undefined) stats[name] = number;
   }
@@ -113,13 +122,17 @@ export function fromJson(file: string): Conversation[] {
   } catch {
     throw new ImportError('not JSON');
   }
-  if (!isRaw(body) || body.format !== kFormat || !Array.isArray(body.conversations)) throw new ImportError('unknown format');
+  if (!isRaw(body) || body.format !== kFormat || !Array.isArray(body.conversations))
+    throw new ImportError('unknown format');
   if (body.version !== 1) throw new ImportError('unknown version');
   return body.conversations.map(readConversation).filter((c) => c !== null);
 }
 
 /** The branch that is shown, to read elsewhere. */
-export function toMarkdown(conversation: Conversation, names: { user: string; assistant: string; thoughts: string }): string {
+export function toMarkdown(
+  conversation: Conversation,
+  names: { user: string; assistant: string; thoughts: string },
+): string {
   const parts = [`# ${conversation.title}`];
   if (conversation.settings.system) parts.push(conversation.settings.system.replace(/^/gm, '> '));
   for (const m of path(conversation.messages, conversation.leaf)) {
@@ -132,7 +145,12 @@ export function toMarkdown(conversation: Conversation, names: { user: string; as
 
 /** A name for a file that any system takes. */
 export const fileName = (title: string, ending: string) =>
-  `${title.replace(/[^\p{L}\p{N}]+/gu, '-').replace(/^-+|-+$/g, '').slice(0, 60) || 'chat'}.${ending}`;
+  `${
+    title
+      .replace(/[^\p{L}\p{N}]+/gu, '-')
+      .replace(/^-+|-+$/g, '')
+      .slice(0, 60) || 'chat'
+  }.${ending}`;
 
 export function download(name: string, type: string, content: string): void {
   const address = URL.createObjectURL(new Blob([content], { type }));

@@ -152,7 +152,9 @@ Rope Binder::rope(const RopeSpec& spec) {
 
 BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t layer) {
   BoundSublayer bound;
-  const bool feeds = std::holds_alternative<DenseFfn>(sub.block) || std::holds_alternative<MoeFfn>(sub.block);
+  const auto* mixing = std::get_if<RwkvSpec>(&sub.block);
+  const bool feeds = std::holds_alternative<DenseFfn>(sub.block) || std::holds_alternative<MoeFfn>(sub.block) ||
+                     (mixing != nullptr && !mixing->time);
   const std::string stem = feeds ? "ffn" : "attn";
   bound.pre = norm(sub.pre, stem + ".norm", hidden(), layer);
   const float scale = mutated("residual.scale") ? 1 : sub.scale;

@@ -144,7 +144,54 @@ struct MoeFfn {
   friend bool operator==(const MoeFfn&, const MoeFfn&) = default;
 };
 
-using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn>;
+/// Linear attention with decay, behind a convolution and before a gated norm; see RecurrenceArgs.
+struct RecurrenceSpec {
+  enum class Kind : uint8_t { kStateSpace, kDelta, kChannelDelta, kLightning };
+  Kind kind = Kind::kStateSpace;
+  int64_t heads = 0, key_heads = 0;
+  int64_t key_dim = 0, value_dim = 0;
+  int64_t conv = 0;  // tokens; 0: none
+  NormSpec norm{};
+  int64_t norm_groups = 1;
+  bool norm_first = false;  // before the gate
+  Activation gate = Activation::kSilu;
+  float beta_scale = 1;
+  float least_step = 0, most_step = 3e38f;
+  float in_scale = 1, out_scale = 1;
+  std::vector<float> in_factors{};  // of z, x, B, C and the step size; empty: ones
+  friend bool operator==(const RecurrenceSpec&, const RecurrenceSpec&) = default;
+};
+
+/// Mamba: Gu & Dao 2023.
+struct MambaSpec {
+  int64_t width = 0, state = 0, rank = 0, conv = 0;
+  NormSpec inner_norm{};  // of the step size, B and C
+  bool pairs = false;   // rows of the first matrix alternate between x and its gate
+  friend bool operator==(const MambaSpec&, const MambaSpec&) = default;
+};
+
+/// Gated short convolution (LFM2 2025).
+struct ShortConvSpec {
+  int64_t width = 0, conv = 0;
+  friend bool operator==(const ShortConvSpec&, const ShortConvSpec&) = default;
+};
+
+/// Griffin's recurrent block (De et al. 2024).
+struct LruSpec {
+  int64_t width = 0, blocks = 0, conv = 0;
+  Activation activation = Activation::kGeluTanh;
+  friend bool operator==(const LruSpec&, const LruSpec&) = default;
+};
+
+/// RWKV-4's time mixing, or its channel mixing.
+struct RwkvSpec {
+  int64_t hidden = 0, width = 0;
+  bool time = false;
+  friend bool operator==(const RwkvSpec&, const RwkvSpec&) = default;
+};
+
+using Block =
+    std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn, RecurrenceSpec, MambaSpec, ShortConvSpec, LruSpec, RwkvSpec>;
 
 /// x += scale * post(block(pre(x))), by default.
 struct Sublayer {

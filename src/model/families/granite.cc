@@ -6,7 +6,7 @@
 
 namespace baize {
 
-static ModelSpec granite(const Meta& meta) {
+ModelSpec granite_like(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   spec.embed.alpha = meta.number("embedding_multiplier", 1);
   spec.head.alpha = 1 / meta.number("logits_scaling", 1);
@@ -16,6 +16,7 @@ static ModelSpec granite(const Meta& meta) {
   }
   return spec;
 }
+static ModelSpec granite(const Meta& meta) { return granite_like(meta); }
 FAMILY(granite, ("GraniteForCausalLM"), ("granite"));
 
 static ModelSpec granitemoe(const Meta& meta) {

@@ -25,8 +25,10 @@ FAMILY(solar_open, ("SolarOpenForCausalLM"), ());
 static ModelSpec minimax_m2(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   norm_qk(spec, Axis::kAll);
-  for (LayerSpec& layer : spec.layers) {
-    attn(layer).rope.rot_dim = meta.integer("rotary_dim", attn(layer).rope.rot_dim);
+  if (!meta.has("rope_parameters")) {  // else those say it
+    for (LayerSpec& layer : spec.layers) {
+      attn(layer).rope.rot_dim = meta.integer("rotary_dim", attn(layer).rope.rot_dim);
+    }
   }
   use_experts(meta, spec, sigmoid_moe(meta));
   return spec;

@@ -17,13 +17,6 @@ std::vector<float> negated_exp(std::vector<float> logs) {
   return logs;
 }
 
-// Rows [begin, begin + count).
-std::vector<int64_t> stretch(int64_t begin, int64_t count) {
-  std::vector<int64_t> rows(static_cast<size_t>(count));
-  std::iota(rows.begin(), rows.end(), begin);
-  return rows;
-}
-
 // Rows of a matrix that holds, `groups` times, one stretch a width of `widths`; brought into whole stretches.
 std::vector<int64_t> ungrouped(int64_t groups, std::initializer_list<int64_t> widths) {
   std::vector<int64_t> rows;
@@ -111,7 +104,6 @@ void Binder::recurrence_inputs(const RecurrenceSpec& spec, int64_t layer, Recurr
     add("rec.b", heads);
     add("rec.a", heads);
   } else {  // each apart; gates perhaps through a narrow middle
-    std::vector<const char*> names = {"rec.q", "rec.k", "rec.v"};
     const int64_t narrow = spec.value_dim;
     const bool low = names_.find("rec.z_up.weight", layer) != nullptr;
     separate_inputs(spec, layer, low, block);
@@ -186,7 +178,8 @@ RecurrenceBlock Binder::bind_block(const RecurrenceSpec& spec, int64_t layer, fl
                       names_.find("rec.norm.weight", layer)->shape.elements() == group;
   block.norm = norm(spec.norm, "rec.norm", shared ? group : values, layer);
   if (block.norm.present() && !shared) {
-    block.ones = {.weight = store_.small(std::vector<float>(static_cast<size_t>(group), 1.0f)), .eps = spec.norm.eps};
+    block.ones.weight = store_.small(std::vector<float>(static_cast<size_t>(group), 1.0f));
+    block.ones.eps = spec.norm.eps;
   }
   if (!spec.in_factors.empty() && !mutated("recurrence.in_factors")) {
     const std::array<int64_t, 5> widths = {values, values, keys, keys, spec.heads};

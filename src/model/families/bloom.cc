@@ -21,7 +21,7 @@ static ModelSpec bloom(const Meta& file) {
   }
   return spec;
 }
-FAMILY(bloom, ("BloomForCausalLM"), ("bloom"));
+FAMILY(bloom, ("BloomForCausalLM"), ());
 
 static ModelSpec mpt(const Meta& file) {
   const int64_t wide = file.integer("hidden_size") * file.integer("expansion_ratio", 4);
@@ -37,7 +37,7 @@ static ModelSpec mpt(const Meta& file) {
   }
   return spec;
 }
-FAMILY(mpt, ("MptForCausalLM", "MPTForCausalLM"), ("mpt"));
+FAMILY(mpt, ("MptForCausalLM", "MPTForCausalLM"), ());
 
 static ModelSpec falcon(const Meta& file) {
   const Meta meta =
@@ -62,6 +62,6 @@ static ModelSpec falcon(const Meta& file) {
   }
   return spec;
 }
-FAMILY(falcon, ("FalconForCausalLM", "RWForCausalLM"), ("falcon"));
+FAMILY(falcon, ("FalconForCausalLM", "RWForCausalLM"), ());
 
 }  // namespace baize

@@ -120,12 +120,10 @@ void Binder::recurrence_inputs(const RecurrenceSpec& spec, int64_t layer, Recurr
 // q, k, v, z, b and a in one matrix, made of the stored ones: more parts than an op takes.
 void Binder::separate_inputs(const RecurrenceSpec& spec, int64_t layer, bool low, RecurrenceBlock& block) {
   const int64_t keys = spec.key_heads * spec.key_dim, values = spec.heads * spec.value_dim;
-  const std::pair<const char*, int64_t> stored[] = {{"rec.q", keys},
-                                                    {"rec.k", keys},
-                                                    {"rec.v", values},
-                                                    {"rec.z", low ? spec.value_dim : values},
-                                                    {"rec.b", spec.heads},
-                                                    {"rec.a", low ? spec.value_dim : spec.heads}};
+  const std::pair<const char*, int64_t> stored[] = {
+      {"rec.q", keys},       {"rec.k", keys},
+      {"rec.v", values},     {"rec.z", low ? spec.value_dim : values},
+      {"rec.b", spec.heads}, {"rec.a", low ? spec.value_dim : spec.heads}};
   std::vector<const SourceTensor*> all;
   for (const auto& [name, n] : stored) {
     all.push_back(&checked(names_.need(std::string(name) + ".weight", layer), {n, hidden()}));
@@ -243,8 +241,8 @@ LruBlock Binder::bind_block(const LruSpec& spec, int64_t layer, float scale) {
   block.conv = conv("rec.conv", spec.width, spec.conv, Activation::kIdentity, layer);
   const int64_t each = spec.width / spec.blocks;
   const auto gates = [&](const std::string& name, std::vector<Linear>& to) {
-    const SourceTensor& all = derived_.reshaped(checked(names_.need(name + ".weight", layer), {spec.blocks, each, each}),
-                                                {spec.width, each});
+    const SourceTensor& all =
+        derived_.reshaped(checked(names_.need(name + ".weight", layer), {spec.blocks, each, each}), {spec.width, each});
     const std::vector<float> bias = vector(name + ".bias", spec.width, layer);
     for (int64_t b = 0; b < spec.blocks; ++b) {
       const SourceTensor& one = derived_.transposed(derived_.rows(all, b * each, each));

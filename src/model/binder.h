@@ -49,6 +49,8 @@ class Binder {
   MambaBlock bind_block(const MambaSpec& spec, int64_t layer, float scale);
   ShortConvBlock bind_block(const ShortConvSpec& spec, int64_t layer, float scale);
   LruBlock bind_block(const LruSpec& spec, int64_t layer, float scale);
+  LayerInputBlock bind_block(const LayerInputSpec& spec, int64_t layer, float scale);
+  void bind_layer_inputs();
   RwkvBlock bind_block(const RwkvSpec& spec, int64_t layer, float scale);
 
   void recurrence_inputs(const RecurrenceSpec& spec, int64_t layer, RecurrenceBlock& block);

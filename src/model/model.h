@@ -35,7 +35,8 @@ struct AttnBlock {
   float clip = 0;      // > 0: of q, k and v
   int64_t gate_n = 0;  // columns of the gate; 0: none
   Activation gate = Activation::kSigmoid;
-  bool values_are_keys = false;
+  float difference = 0;  // differential attention: what the second half's result is multiplied by
+  Norm pair_norm;        // f32 [2 * v_dim]: of a pair of heads
 };
 
 struct MlaBlock {
@@ -79,9 +80,9 @@ struct Columns {
 
 struct RecurrenceBlock {
   LinearParts in;
-  Tensor in_scale;            // f32 [columns of in]
-  Columns q, k, v, z, b, a;   // of what `in` gives; q, k and v adjoin in some order
-  Linear z_up, a_up;          // from a narrow z and a
+  Tensor in_scale;           // f32 [columns of in]
+  Columns q, k, v, z, b, a;  // of what `in` gives; q, k and v adjoin in some order
+  Linear z_up, a_up;         // from a narrow z and a
   ConvArgs conv;
   DecayArgs decay;
   RecurrenceArgs args;
@@ -126,8 +127,14 @@ struct RwkvBlock {
   size_t state = 0;
 };
 
+struct LayerInputBlock {
+  Linear gate, up;
+  Activation activation = Activation::kGeluTanh;
+  int64_t column = 0;  // where this layer's input begins
+};
+
 using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock>;
+                                LruBlock, RwkvBlock, LayerInputBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
@@ -146,8 +153,11 @@ struct BoundLayer {
 
 /// What stands before the first layer and after the last, beside the table and the head matrix.
 struct EmbedBlock {
-  Linear proj;       // from the table's width
-  Tensor positions;  // f32 [rows, hidden]
+  Linear proj;        // from the table's width
+  Tensor positions;   // f32 [rows, hidden]
+  Embed layer_table;  // [vocabulary, layers * width]: every layer's own input
+  Linear layer_proj;  // the same of the embedding
+  Norm layer_norm;    // of one layer's
   Norm norm;
 };
 struct HeadBlock {

@@ -128,6 +128,10 @@ constexpr TensorRow kTensors[] = {
     {"attn.sinks",
      {"L.self_attn.sinks", "L.self_attn.attention_sink_bias", "L.self_attn.learnable_sink_param"},
      {"L.attn_sinks"}},
+    {"attn.lambda_q1", {"L.self_attn.lambda_q1"}, {}},
+    {"attn.lambda_q2", {"L.self_attn.lambda_q2"}, {}},
+    {"attn.lambda_k1", {"L.self_attn.lambda_k1"}, {}},
+    {"attn.lambda_k2", {"L.self_attn.lambda_k2"}, {}},
     {"attn.q_norm",
      {"L.self_attn.q_norm", "L.self_attn.q_layernorm", "L.self_attn.query_layernorm"},
      {"L.attn_q_norm"}},
@@ -137,8 +141,7 @@ constexpr TensorRow kTensors[] = {
     {"attn.v_norm", {}, {}},
     {"attn.out_norm", {"L.self_attn.attn_sub_norm"}, {"L.attn_sub_norm"}},
     {"attn.post_norm",
-     {"L.post_self_attn_layernorm", "L.post_norm1", "L.post_attention_layernorm",
-      "L.feedforward_layer_norm"},
+     {"L.post_self_attn_layernorm", "L.post_norm1", "L.post_attention_layernorm", "L.feedforward_layer_norm"},
      {"L.post_attention_norm"}},
     {"attn.after", {"L.self_attn_layer_norm", "L.ln_1"}, {}},
     {"attn.residual", {"L.input_residual"}, {}},
@@ -160,8 +163,7 @@ constexpr TensorRow kTensors[] = {
      {"L.ffn_gate"}},
     {"ffn.up",
      {"L.mlp.up_proj", "L.feed_forward.up_proj", "L.feed_forward.w3", "L.mlp.fc1", "L.fc1", "L.mlp.fc_in", "L.mlp.c_fc",
-      "L.mlp.dense_h_to_4h", "L.ffn.up_proj", "L.mlp_block.up_proj", "L.block_sparse_moe.up_proj",
-      "L.mixer.up_proj"},
+      "L.mlp.dense_h_to_4h", "L.ffn.up_proj", "L.mlp_block.up_proj", "L.block_sparse_moe.up_proj", "L.mixer.up_proj"},
      {"L.ffn_up"}},
     {"ffn.gate_up", {"L.mlp.gate_up_proj", "L.mlp.Wi"}, {"L.ffn_up"}},
     {"ffn.down",
@@ -177,6 +179,13 @@ constexpr TensorRow kTensors[] = {
     {"ffn.post_norm", {"L.post_mlp_layernorm", "L.post_norm2", "L.post_feedforward_layernorm"}, {"L.post_ffw_norm"}},
     {"ffn.after", {"L.final_layer_norm", "L.ln_2"}, {}},
     {"ffn.residual", {"L.post_attention_residual"}, {}},
+    {"embed.layers", {"M.embed_tokens_per_layer"}, {}},
+    {"embed.layer_proj", {"M.per_layer_model_projection"}, {}},
+    {"embed.layer_norm", {"M.per_layer_projection_norm"}, {}},
+    {"layer.gate", {"L.per_layer_input_gate"}, {}},
+    {"layer.up", {"L.per_layer_projection"}, {}},
+    {"layer.post_norm", {"L.post_per_layer_input_norm"}, {}},
+    {"layer.residual", {}, {}},
     {"layer.scale", {"L.layer_scalar"}, {"L.layer_output_scale"}},
     {"rec.in",
      {"L.mixer.in_proj", "L.mamba.in_proj", "L.conv.in_proj", "L.temporal_block.linear_x",
@@ -212,8 +221,8 @@ constexpr TensorRow kTensors[] = {
      {"L.mixer.A_log", "L.mamba.A_log", "L.linear_attn.A_log", "L.self_attn.A_log", "L.mamba_decoder.mamba.A_log"},
      {}},
     {"rec.dt",
-     {"L.mixer.dt", "L.mamba.dt", "L.linear_attn.dt", "L.self_attn.dt", "L.mamba_decoder.mamba.dt",
-      "L.mixer.dt_proj", "L.mamba.dt_proj", "L.mamba_decoder.mamba.dt_proj"},
+     {"L.mixer.dt", "L.mamba.dt", "L.linear_attn.dt", "L.self_attn.dt", "L.mamba_decoder.mamba.dt", "L.mixer.dt_proj",
+      "L.mamba.dt_proj", "L.mamba_decoder.mamba.dt_proj"},
      {}},
     {"rec.skip", {"L.mixer.D", "L.mamba.D", "L.mamba_decoder.mamba.D"}, {"L.ssm_d"}},
     {"rec.norm",
@@ -319,10 +328,18 @@ constexpr Root kRoots[] = {
     {"model.embeddings.tok_embeddings", "model.", "layers."},
 };
 
-// Tensors that bind does not ask for: rope frequencies (Meta reads them), masks, and the towers of multi-modal
+// Tensors that bind does not ask for: rope frequencies (Meta reads them), masks, constants that follow from others, and
+// the towers of multi-modal
 // checkpoints.
-constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq", "rope_freqs.weight",      "rope_factors_",
-                                              "vision_tower.",       "multi_modal_projector.", "masked_bias"};
+constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq",
+                                              "rope_freqs.weight",
+                                              "rope_factors_",
+                                              "vision_tower.",
+                                              "multi_modal_projector.",
+                                              "masked_bias",
+                                              "self_attn.diagonal_decay",
+                                              "self_attn.key_decay",
+                                              "self_attn.query_decay"};
 
 const TensorRow& row_of(std::string_view stem) {
   for (const TensorRow& row : kTensors) {

@@ -48,7 +48,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(QkvLayout, groups, order)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, scale, softcap, window, q_norm, k_norm,
                                    v_norm, out_norm, norm_axis, norm_last, v_dim, chunked, clip, alibi, alibi_scale,
                                    k_scale, v_scale, temperature_scale, temperature_length, temperature_offset, gate,
-                                   gate_in_q, values_are_keys, kv_from, layout)
+                                   gate_in_q, values_are_keys, differential, kv_from, layout)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MlaSpec, heads, nope_dim, rope_dim, v_dim, q_rank, kv_rank, rope, scale, q_norm,
                                    kv_norm, gated)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DenseFfn, ff, activation, gated, limit, up_shift, sparsity, inner_norm, gate_scale,
@@ -63,13 +63,13 @@ NLOHMANN_JSON_SERIALIZE_ENUM(RecurrenceKind, {{RecurrenceKind::kStateSpace, "sta
                                               {RecurrenceKind::kChannelDelta, "channel_delta"},
                                               {RecurrenceKind::kLightning, "lightning"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecurrenceSpec, kind, heads, key_heads, key_dim, value_dim, conv, norm, norm_groups,
-                                   norm_first, gate, beta_scale, least_step, most_step, in_scale, out_scale,
-                                   in_factors)
+                                   norm_first, gate, beta_scale, least_step, most_step, in_scale, out_scale, in_factors)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MambaSpec, width, state, rank, conv, inner_norm, pairs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ShortConvSpec, width, conv)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LruSpec, width, blocks, conv, activation)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RwkvSpec, hidden, width, time)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha, width, positions, position_offset, norm)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerInputSpec, width, activation)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha, width, positions, position_offset, norm, layer_inputs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadSpec, tied, softcap, alpha, norm, activation)
 
 // A block is an object with one member, named after its kind.
@@ -93,6 +93,8 @@ template <>
 constexpr const char* kBlockName<LruSpec> = "lru";
 template <>
 constexpr const char* kBlockName<RwkvSpec> = "rwkv_mixing";
+template <>
+constexpr const char* kBlockName<LayerInputSpec> = "layer_input";
 
 template <typename... T>
 static void read_block(const Json& json, std::variant<T...>& block) {
@@ -172,8 +174,9 @@ void check_block(const RecurrenceSpec& r) {
   check_range("convolution width", r.conv, 0, 1 << 10);
   check_range("number of norm groups", r.norm_groups, 1, r.heads * r.value_dim);
   if (r.heads % r.key_heads != 0 || r.heads * r.value_dim % r.norm_groups != 0) {
-    fail(ErrorKind::kCorrupt, "the model's {} recurrent heads cannot be shared evenly by {} key heads or {} norm groups",
-         r.heads, r.key_heads, r.norm_groups);
+    fail(ErrorKind::kCorrupt,
+         "the model's {} recurrent heads cannot be shared evenly by {} key heads or {} norm groups", r.heads,
+         r.key_heads, r.norm_groups);
   }
 }
 
@@ -202,6 +205,8 @@ void check_block(const RwkvSpec& r) {
   check_range("hidden size", r.hidden, 1, kMaxDim);
   check_range("mixing width", r.width, 1, kMaxDim);
 }
+
+void check_block(const LayerInputSpec& l) { check_range("width of the layers' inputs", l.width, 1, kMaxDim); }
 
 void check_block(const MoeFfn& moe) {
   check_range("number of experts", moe.experts, 1, 1 << 16);

@@ -87,7 +87,8 @@ struct AttnSpec {
   Activation gate = Activation::kSigmoid;  // of the output gate
   bool gate_in_q = false;                  // each head's rows of the query matrix are followed by its gate's
   bool values_are_keys = false;            // no value matrix: keys before norm and rotation
-  int64_t kv_from = -1;                    // this layer's keys and values instead of own ones
+  float differential = 0;  // > 0: lambda_init of differential attention (Ye et al. 2024) over two halves of the heads
+  int64_t kv_from = -1;    // this layer's keys and values instead of own ones
   QkvLayout layout;
   friend bool operator==(const AttnSpec&, const AttnSpec&) = default;
 };
@@ -166,7 +167,7 @@ struct RecurrenceSpec {
 struct MambaSpec {
   int64_t width = 0, state = 0, rank = 0, conv = 0;
   NormSpec inner_norm{};  // of the step size, B and C
-  bool pairs = false;   // rows of the first matrix alternate between x and its gate
+  bool pairs = false;     // rows of the first matrix alternate between x and its gate
   friend bool operator==(const MambaSpec&, const MambaSpec&) = default;
 };
 
@@ -190,8 +191,15 @@ struct RwkvSpec {
   friend bool operator==(const RwkvSpec&, const RwkvSpec&) = default;
 };
 
-using Block =
-    std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn, RecurrenceSpec, MambaSpec, ShortConvSpec, LruSpec, RwkvSpec>;
+/// Per-layer embeddings (Gemma 3n, 2025): out = up(act(gate(x)) * this layer's input).
+struct LayerInputSpec {
+  int64_t width = 0;
+  Activation activation = Activation::kGeluTanh;
+  friend bool operator==(const LayerInputSpec&, const LayerInputSpec&) = default;
+};
+
+using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn, RecurrenceSpec, MambaSpec, ShortConvSpec, LruSpec,
+                           RwkvSpec, LayerInputSpec>;
 
 /// x += scale * post(block(pre(x))), by default.
 struct Sublayer {
@@ -219,6 +227,7 @@ struct EmbedSpec {
   Positions positions = Positions::kNone;
   int64_t position_offset = 0;  // table row of the first token
   NormSpec norm{};
+  int64_t layer_inputs = 0;  // width of every layer's own input; 0: none
   friend bool operator==(const EmbedSpec&, const EmbedSpec&) = default;
 };
 

@@ -33,6 +33,7 @@ std::optional<Kv> kv_of(const LruSpec& r) { return fixed(r.width * r.conv); }
 std::optional<Kv> kv_of(const RwkvSpec& r) { return fixed(r.hidden + (r.time ? 3 * r.width : 0)); }
 std::optional<Kv> kv_of(const DenseFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const MoeFfn&) { return std::nullopt; }
+std::optional<Kv> kv_of(const LayerInputSpec&) { return std::nullopt; }
 
 template <typename Visit>
 void for_each_state(const ModelSpec& spec, const Visit& visit) {

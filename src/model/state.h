@@ -1,7 +1,7 @@
 // StateNeed: all the engine learns of a model's cached state. Each attention block has one state; equal needs form a
 // cache group, whose states share pages and a block table. kv_view turns a piece of page memory back into the typed
-// view that the ops read. A state of fixed size (kFixed: recurrences) has one page a sequence, read and written in place
-// by every step: it is that of the last computed token and no other. Plain data; any thread.
+// view that the ops read. A state of fixed size (kFixed: recurrences) has one page a sequence, read and written in
+// place by every step: it is that of the last computed token and no other. Plain data; any thread.
 #pragma once
 
 #include <cstdint>

@@ -40,25 +40,26 @@ void HostOps::do_causal_conv(const ConvArgs& args, const Tensor& x, const KvView
   const float* weight = args.weight.as<const float>();
   const float* bias = args.bias.present() ? args.bias.as<const float>() : nullptr;
   const ActArgs act{.kind = args.activation};
-  over(input().seqs, x.shape[0] * channels * width / std::max<int64_t>(1, input().seqs), [&](int64_t first, int64_t last) {
-    std::vector<float> inputs(static_cast<size_t>(width));
-    for (int64_t seq = first; seq < last; ++seq) {
-      float* state = state_of(input(), view, seq, args.offset, channels * kept);
-      const Rows rows = rows_of(input(), seq);
-      for (int64_t c = 0; c < channels; ++c) {
-        std::copy_n(state + c * kept, kept, inputs.data());
-        for (int64_t r = rows.begin; r < rows.end; ++r) {
-          float& value = row_of(x, r)[c];
-          inputs[static_cast<size_t>(kept)] = value;
-          float sum = bias != nullptr ? bias[c] : 0.0f;
-          for (int64_t i = 0; i < width; ++i) sum += inputs[static_cast<size_t>(i)] * weight[c * width + i];
-          value = host::activate(act, sum);
-          std::copy(inputs.begin() + 1, inputs.end(), inputs.begin());
-        }
-        std::copy_n(inputs.data(), kept, state + c * kept);
-      }
-    }
-  });
+  over(input().seqs, x.shape[0] * channels * width / std::max<int64_t>(1, input().seqs),
+       [&](int64_t first, int64_t last) {
+         std::vector<float> inputs(static_cast<size_t>(width));
+         for (int64_t seq = first; seq < last; ++seq) {
+           float* state = state_of(input(), view, seq, args.offset, channels * kept);
+           const Rows rows = rows_of(input(), seq);
+           for (int64_t c = 0; c < channels; ++c) {
+             std::copy_n(state + c * kept, kept, inputs.data());
+             for (int64_t r = rows.begin; r < rows.end; ++r) {
+               float& value = row_of(x, r)[c];
+               inputs[static_cast<size_t>(kept)] = value;
+               float sum = bias != nullptr ? bias[c] : 0.0f;
+               for (int64_t i = 0; i < width; ++i) sum += inputs[static_cast<size_t>(i)] * weight[c * width + i];
+               value = host::activate(act, sum);
+               std::copy(inputs.begin() + 1, inputs.end(), inputs.begin());
+             }
+             std::copy_n(inputs.data(), kept, state + c * kept);
+           }
+         }
+       });
 }
 
 void HostOps::do_decay(const DecayArgs& args, const Tensor& a, const Tensor& decay) {
@@ -107,7 +108,8 @@ void HostOps::do_recurrence(const RecurrenceArgs& args, const RecurrenceInputs& 
         }
         std::copy_n(v, dv, change.data());
         for (int64_t i = 0; args.delta && i < dk; ++i) {
-          for (int64_t j = 0; j < dv; ++j) change[static_cast<size_t>(j)] -= state[i * dv + j] * k[static_cast<size_t>(i)];
+          for (int64_t j = 0; j < dv; ++j)
+            change[static_cast<size_t>(j)] -= state[i * dv + j] * k[static_cast<size_t>(i)];
         }
         float* y = row_of(out, r) + h * dv;
         const float skip = args.skip.present() ? args.skip.as<const float>()[h] : 0;

@@ -140,9 +140,9 @@ struct DecayArgs {
   float least = 0, most = 3e38f;
 };
 
-/// Linear attention with decay: S = decay * S + beta * k (v - S^T k)^T, or without the delta S = decay * S + beta * k v^T;
-/// out = S^T (q_scale * q) + skip * v. Mamba-2 (Dao & Gu 2024: q is C, k is B, beta the step size), gated delta rule
-/// (Yang et al. 2024), KDA (Kimi 2025: a decay a channel), lightning attention (Qin et al. 2024: a constant one).
+/// Linear attention with decay: S = decay * S + beta * k (v - S^T k)^T, or without the delta S = decay * S + beta * k
+/// v^T; out = S^T (q_scale * q) + skip * v. Mamba-2 (Dao & Gu 2024: q is C, k is B, beta the step size), gated delta
+/// rule (Yang et al. 2024), KDA (Kimi 2025: a decay a channel), lightning attention (Qin et al. 2024: a constant one).
 struct RecurrenceArgs {
   int64_t heads = 0;      // of values
   int64_t key_heads = 0;  // divides heads

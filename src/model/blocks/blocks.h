@@ -9,6 +9,7 @@ namespace baize {
 struct Step {
   const StepInput& input;
   Ops& ops;
+  Tensor layer_inputs{};  // [rows, layers * width]; absent: none
 };
 
 void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out);
@@ -19,6 +20,7 @@ void run(const RecurrenceBlock& block, const Step& step, const Tensor& x, const 
 void run(const MambaBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const ShortConvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const LruBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const RwkvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 
 }  // namespace baize

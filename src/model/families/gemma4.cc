@@ -1,4 +1,4 @@
-// Gemma 4 (2026) without per-layer embeddings: norms with their 1, norms of values without weights, scores not scaled, wider
+// Gemma 4 (2026): norms with their 1, norms of values without weights, scores not scaled, wider
 // heads where attention sees everything, of which only some pairs turn, and a factor at the end of each layer.
 #include <cmath>
 
@@ -12,6 +12,7 @@ static ModelSpec gemma4(const Meta& file) {
   spec.embed.alpha = std::sqrt(static_cast<float>(spec.dims.hidden));
   spec.head.tied = meta.flag("tie_word_embeddings", true);
   spec.head.softcap = meta.number("final_logit_softcapping", 0);
+  spec.embed.layer_inputs = meta.integer("hidden_size_per_layer_input", 0);
   norm_qk(spec);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     LayerSpec& layer = spec.layers[i];
@@ -32,9 +33,12 @@ static ModelSpec gemma4(const Meta& file) {
     sandwich(layer);
     layer.scaled = true;
     ffn(layer).activation = meta.activation("gelu_pytorch_tanh");
+    if (spec.embed.layer_inputs == 0) continue;
+    layer.sub.push_back(
+        {.block = LayerInputSpec{spec.embed.layer_inputs, ffn(layer).activation}, .post = spec.final_norm});
   }
   return spec;
 }
-FAMILY(gemma4, ("Gemma4UnifiedForCausalLM"), ());
+FAMILY(gemma4, ("Gemma4ForCausalLM", "Gemma4UnifiedForCausalLM"), ());
 
 }  // namespace baize

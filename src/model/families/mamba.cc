@@ -1,5 +1,5 @@
-// Mamba (Gu & Dao 2023), Falcon Mamba (2024: norms of the step size, B and C), Mamba-2 (Dao & Gu 2024), and Jamba (Lieber
-// et al. 2024: attention without positions in some layers, experts in others).
+// Mamba (Gu & Dao 2023), Falcon Mamba (2024: norms of the step size, B and C), Mamba-2 (Dao & Gu 2024), and Jamba
+// (Lieber et al. 2024: attention without positions in some layers, experts in others).
 #include "model/family.h"
 
 namespace baize {

@@ -8,33 +8,6 @@
 
 namespace baize {
 
-static ModelSpec lfm2(const Meta& meta) {
-  ModelSpec spec = llama_like(meta);
-  spec.head.tied = meta.flag("tie_word_embeddings", meta.flag("tie_embedding", true));
-  norm_qk(spec);
-  const ShortConvSpec conv{.width = spec.dims.hidden, .conv = meta.integer("conv_L_cache", 3)};
-  for (size_t i = 0; i < spec.layers.size(); ++i) {
-    DenseFfn& feed = ffn(spec.layers[i]);
-    if (meta.flag("block_auto_adjust_ff_dim", false)) {
-      const float wide = meta.number("block_ffn_dim_multiplier", 1) * static_cast<float>(2 * feed.ff / 3);
-      const int64_t step = std::max<int64_t>(1, meta.integer("block_multiple_of", 256));
-      feed.ff = (static_cast<int64_t>(wide) + step - 1) / step * step;
-    }
-    if (meta.text_at("layer_types", static_cast<int64_t>(i), "") == "conv") spec.layers[i].sub[0].block = conv;
-  }
-  return spec;
-}
-FAMILY(lfm2, ("Lfm2ForCausalLM"), ());
-
-static ModelSpec lfm2_moe(const Meta& meta) {
-  ModelSpec spec = lfm2(meta);
-  MoeFfn moe = sigmoid_moe(meta);
-  moe.norm_min = 1e-6f;
-  use_experts(meta, spec, moe, meta.integer("num_dense_layers", 2));
-  return spec;
-}
-FAMILY(lfm2_moe, ("Lfm2MoeForCausalLM"), ());
-
 static ModelSpec minimax(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   MoeFfn moe = moe_like(meta);
@@ -84,7 +57,7 @@ static ModelSpec recurrent_gemma(const Meta& file) {
 }
 FAMILY(recurrent_gemma, ("RecurrentGemmaForCausalLM"), ());
 
-static ModelSpec rwkv(const Meta& file) {
+static ModelSpec rwkv4(const Meta& file) {
   ModelSpec spec = layers_like(file.with_defaults({{"max_position_embeddings", 131072}, {"rms_norm_eps", 1e-5}}));
   spec.final_norm.center = true;
   spec.embed.norm = spec.final_norm;
@@ -96,6 +69,6 @@ static ModelSpec rwkv(const Meta& file) {
   }
   return spec;
 }
-FAMILY(rwkv, ("RwkvForCausalLM"), ());
+FAMILY(rwkv4, ("RwkvForCausalLM"), ());
 
 }  // namespace baize

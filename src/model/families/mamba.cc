@@ -6,7 +6,7 @@ namespace baize {
 
 constexpr int64_t kNoLimit = 131072;  // these have no longest text; the engine needs one
 
-static ModelSpec mamba(const Meta& file) {
+static ModelSpec mamba1(const Meta& file) {
   const Meta meta = file.with_defaults({{"max_position_embeddings", kNoLimit}, {"rms_norm_eps", 1e-5}});
   ModelSpec spec = layers_like(meta);
   spec.head.tied = meta.flag("tie_word_embeddings", true);
@@ -17,10 +17,10 @@ static ModelSpec mamba(const Meta& file) {
   for (LayerSpec& layer : spec.layers) layer.sub = {{.pre = spec.final_norm, .block = block}};
   return spec;
 }
-FAMILY(mamba, ("MambaForCausalLM"), ());
+FAMILY(mamba1, ("MambaForCausalLM"), ());
 
 static ModelSpec falcon_mamba(const Meta& meta) {
-  ModelSpec spec = mamba(meta);
+  ModelSpec spec = mamba1(meta);
   for (LayerSpec& layer : spec.layers) {
     std::get<MambaSpec>(layer.sub[0].block).inner_norm = {
         .present = true, .eps = meta.number("mixer_rms_eps", 1e-6f), .weightless = true};

@@ -145,10 +145,11 @@ void Bench::make_model() {
     a.qkv_args.shape = a.args.shape;
     a.qkv_args.rope.inv_freq = Tensor(inv_freq, DType::kF32, {c.head_dim / 2}, backend_.place());
     a.state = static_cast<size_t>(l);
+    a.v_dim = c.head_dim;
     a.qkv.count = 3;
     const LinearShape qkv_shapes[] = {
         {format(false, l), q, c.hidden}, {format(false, l), kv, c.hidden}, {format(true, l), kv, c.hidden}};
-    fill(a.qkv.part, qkv_shapes);
+    fill(std::span(a.qkv.part).first(3), qkv_shapes);
     const LinearShape o_shape[] = {{format(false, l), c.hidden, q}};
     fill({&a.o, 1}, o_shape);
     FfnBlock f;
@@ -162,7 +163,7 @@ void Bench::make_model() {
     attn.block = a;
     ffn.pre = norm(c.hidden);
     ffn.block = f;
-    model_.layers.push_back({attn, ffn});
+    model_.layers.push_back({{attn, ffn}, {}});
   }
   model_.final_norm = norm(c.hidden);
   const LinearShape head_shape[] = {

@@ -70,8 +70,10 @@ def sources():
 
 def checks(tally, _):
     for command in (["python3", "tools/layers.py"], ["python3", "tools/check_names.py"],
+                    ["python3", "tools/models_doc.py", "--check"],
                     ["clang-format-19", "--dry-run", "-Werror", *sources()]):
-        tally.add(command[-1] if len(command) < 3 else "formatting (make format repairs it)", run(command))
+        name = command[1] if command[0] == "python3" else "formatting (make format repairs it)"
+        tally.add(name, run(command))
 
 
 def gtest(tally, part, folder, prefix=(), tests_filter="-Slow*:*/Slow*"):

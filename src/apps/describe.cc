@@ -92,6 +92,20 @@ std::string describe(const MlaSpec& a) {
   return fmt::format("latent attention, {} heads of {} + {}, rank {}", a.heads, a.nope_dim, a.rope_dim, a.kv_rank);
 }
 
+std::string describe(const RecurrenceSpec& r) {
+  return fmt::format("linear attention with decay, {} heads of {} x {}", r.heads, r.key_dim, r.value_dim);
+}
+
+std::string describe(const MambaSpec& m) { return fmt::format("Mamba {}, state {}", m.width, m.state); }
+
+std::string describe(const ShortConvSpec& c) { return fmt::format("convolution over {} tokens", c.conv); }
+
+std::string describe(const LruSpec& r) { return fmt::format("gated linear recurrence of {}", r.width); }
+
+std::string describe(const RwkvSpec& r) { return fmt::format("{} mixing of {}", r.time ? "time" : "channel", r.width); }
+
+std::string describe(const LayerInputSpec& l) { return fmt::format("input of its own, {}", l.width); }
+
 std::string describe(const MoeFfn& moe) {
   std::string text = fmt::format("{} of {} experts of {}", moe.top_k, moe.experts, moe.expert.ff);
   if (moe.shared.ff > 0) text += fmt::format(" and a shared one of {}", moe.shared.ff);
@@ -151,6 +165,8 @@ CacheBytes cache_bytes(const Model& model) {
   for (const CacheGroup& group : cache_layout(model).groups) {
     if (group.need.kind == StateNeed::Kind::kWindow) {
       bytes.windows += group.token_bytes() * group.need.window;
+    } else if (group.fixed()) {
+      bytes.windows += group.states * group.need.bytes;
     } else {
       bytes.per_token += group.token_bytes();
     }

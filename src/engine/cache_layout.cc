@@ -15,6 +15,7 @@ int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step
 
 // The longest block of a group that fits a page.
 int64_t block_in_page(const CacheGroup& group, int64_t page_bytes) {
+  if (group.fixed()) return kMaxBlock;
   return std::clamp(page_bytes / group.token_bytes() / kMinBlock * kMinBlock, int64_t{0}, kMaxBlock);
 }
 
@@ -22,6 +23,7 @@ int64_t block_in_page(const CacheGroup& group, int64_t page_bytes) {
 double waste(std::span<const CacheGroup> groups, int64_t page_bytes) {
   double worst = 0;
   for (const CacheGroup& group : groups) {
+    if (group.fixed()) continue;
     const int64_t used = block_in_page(group, page_bytes) * group.token_bytes();
     worst = std::max(worst, 1.0 - static_cast<double>(used) / static_cast<double>(page_bytes));
   }
@@ -30,11 +32,14 @@ double waste(std::span<const CacheGroup> groups, int64_t page_bytes) {
 
 // The widest group gets a short block, the others the longest that fits beside it.
 void choose_blocks(CacheLayout& layout) {
-  int64_t widest = 0;
-  for (const CacheGroup& group : layout.groups) widest = std::max(widest, group.token_bytes());
+  int64_t widest = 0, fixed = 0;
+  for (const CacheGroup& group : layout.groups) {
+    widest = std::max(widest, group.token_bytes());
+    if (group.fixed()) fixed = std::max(fixed, group.need.bytes);
+  }
   int64_t best = 0;
   for (int64_t block = kMinBlock; block <= kUsualBlock; block += kMinBlock) {
-    const int64_t candidate = round_up(block * widest, kPageAlignment);
+    const int64_t candidate = round_up(std::max(block * widest, fixed), kPageAlignment);
     if (best == 0 || waste(layout.groups, candidate) <= waste(layout.groups, best)) best = candidate;
   }
   layout.page_bytes = best;
@@ -60,10 +65,14 @@ CacheLayout make_cache_layout(std::span<const StateNeed> needs) {
   return layout;
 }
 
+bool CacheLayout::has_fixed() const {
+  return std::any_of(groups.begin(), groups.end(), [](const CacheGroup& group) { return group.fixed(); });
+}
+
 int64_t CacheLayout::pages_for(int64_t tokens, int64_t step) const {
   int64_t pages = 0;
   for (const CacheGroup& group : groups) {
-    const int64_t all = (tokens + group.block - 1) / group.block;
+    const int64_t all = group.pages(tokens);
     if (group.need.kind == StateNeed::Kind::kWindow) {
       // A step reads window - 1 tokens behind its first row; both ends may lie inside a block.
       const int64_t held = group.need.window - 1 + step;
@@ -80,9 +89,9 @@ std::vector<StatePlace> CacheLayout::places(void* base, Place place, int64_t pag
   result.reserve(states.size());
   for (const StateSlot& slot : states) {
     const CacheGroup& group = groups[static_cast<size_t>(slot.group)];
-    const int64_t offset = slot.index * group.need.bytes * group.block;
+    const int64_t offset = group.fixed() ? 0 : slot.index * group.need.bytes * group.block;
     void* data = base == nullptr ? nullptr : static_cast<std::byte*>(base) + offset;
-    result.push_back({data, place, pages, page_bytes, group.block, slot.group});
+    result.push_back({data, place, pages, page_bytes, group.block, slot.group, group.fixed() ? slot.index : 0});
   }
   return result;
 }

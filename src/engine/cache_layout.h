@@ -17,7 +17,11 @@ struct CacheGroup {
   int64_t states = 0;  // states in the group
   int64_t block = 0;   // tokens a page
 
-  int64_t token_bytes() const { return states * need.bytes; }
+  /// States of fixed size: the sequence has one page a state, in their order, from its first token to its last.
+  bool fixed() const { return need.kind == StateNeed::Kind::kFixed; }
+  int64_t token_bytes() const { return fixed() ? 0 : states * need.bytes; }
+  /// Pages of a sequence that has places for `tokens` tokens, none of which slid out.
+  int64_t pages(int64_t tokens) const { return fixed() ? states : (tokens + block - 1) / block; }
 };
 
 struct CacheLayout {
@@ -30,6 +34,9 @@ struct CacheLayout {
   std::vector<StateSlot> states;   // one a state of the model, in its order
   int64_t page_bytes = 0;
 
+  /// Whether a group is fixed(): its state is that of the last computed token only, so that no other text can begin
+  /// with it.
+  bool has_fixed() const;
   /// Pages that one sequence of `tokens` tokens, computed in steps of at most `step` rows, holds at most.
   int64_t pages_for(int64_t tokens, int64_t step) const;
   /// Where every state lives in a pool of `pages` pages at `base` (null in a dry run).

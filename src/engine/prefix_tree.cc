@@ -92,6 +92,10 @@ int64_t PrefixTree::longest_valid(size_t group, const Match::Chain& chain, int64
 PrefixTree::Match PrefixTree::match(std::span<const Token> tokens, int64_t most) const {
   Match match;
   if (mutated("prefix.match")) return match;
+  if (layout_.has_fixed()) {  // nothing is published
+    match.chains.resize(roots_.size());
+    return match;
+  }
   tokens = tokens.first(static_cast<size_t>(std::clamp<int64_t>(most, 0, static_cast<int64_t>(tokens.size()))));
   match.tokens = roots_.empty() ? 0 : static_cast<int64_t>(tokens.size());
   match.chains.resize(roots_.size());
@@ -199,6 +203,7 @@ void PrefixTree::drop_covered(Node& parent, std::span<const Token> tokens) {
 
 void PrefixTree::publish(SeqId owner, std::span<const Token> tokens, const SequenceCache& cache, Path& path) {
   start(path);
+  if (layout_.has_fixed()) return;
   for (size_t g = 0; g < roots_.size(); ++g) {
     Path::Step& step = path.steps[g];
     const int64_t block = layout_.groups[g].block;
@@ -214,7 +219,7 @@ void PrefixTree::publish(SeqId owner, std::span<const Token> tokens, const Seque
 
 void PrefixTree::finish(SeqId owner, std::span<const Token> tokens, const SequenceCache& cache, Path& path) {
   publish(owner, tokens, cache, path);
-  for (size_t g = 0; g < roots_.size(); ++g) {
+  for (size_t g = 0; g < roots_.size() && !layout_.has_fixed(); ++g) {
     const Path::Step& step = path.steps[g];
     const auto rest = tokens.subspan(static_cast<size_t>(step.blocks * layout_.groups[g].block));
     if (rest.empty() || !cache.page(g, step.blocks)) continue;

@@ -11,8 +11,6 @@ namespace {
 
 constexpr int64_t kArrayAlignment = 64;  // bytes
 
-int64_t blocks_for(const CacheGroup& group, int64_t tokens) { return (tokens + group.block - 1) / group.block; }
-
 // The arrays of a step in one stretch of memory. With a null base only their sizes are known: a dry step's arrays.
 class ArrayPlan {
  public:
@@ -24,7 +22,7 @@ class ArrayPlan {
     input_.kv_len = add({limits.seqs});
     input_.out_rows = add({limits.out_rows});
     for (size_t g = 0; g < layout.groups.size(); ++g) {
-      input_.block_tables[g] = add({limits.seqs, blocks_for(layout.groups[g], limits.context)});
+      input_.block_tables[g] = add({limits.seqs, layout.groups[g].pages(limits.context)});
     }
   }
   const StepInput& input() const { return input_; }

@@ -222,7 +222,7 @@ bool Scheduler::waits_for_running(const Entry& e) const {
 
 // Whether a running sequence is about to compute at least a block more of the beginning of `e` than was matched.
 bool Scheduler::begins_like_running(Entry& e, int64_t matched) const {
-  if (mutated("schedule.share")) return false;
+  if (mutated("schedule.share") || layout_.has_fixed()) return false;
   const int64_t most = e.most_reusable();
   for (const Entry* other : running_) {
     if (other->n_computed >= other->size() - 1) continue;

@@ -10,8 +10,8 @@ SequenceCache::SequenceCache(const CacheLayout& layout, BlockPool& pool)
 
 bool SequenceCache::reserve(int64_t tokens) {
   for (size_t g = 0; g < tables_.size(); ++g) {
-    const int64_t block = layout_.groups[g].block;
-    while (blocks(g) * block < tokens) {
+    const int64_t wanted = layout_.groups[g].pages(tokens);
+    while (blocks(g) < wanted) {
       BlockPool::Ref page = pool_.take();
       if (!page) return false;
       tables_[g].push_back(std::move(page));
@@ -29,6 +29,7 @@ void SequenceCache::slide(int64_t next) {
   for (size_t g = 0; g < tables_.size(); ++g) {
     const CacheGroup& group = layout_.groups[g];
     // Backwards until the first block that slid out before: the ones in front of it did, too.
+    if (group.fixed()) continue;
     const int64_t kept = std::min(first_read(group, next) / group.block, blocks(g));
     for (int64_t b = kept - 1; b >= 0 && tables_[g][static_cast<size_t>(b)]; --b) {
       tables_[g][static_cast<size_t>(b)] = BlockPool::Ref();
@@ -38,8 +39,7 @@ void SequenceCache::slide(int64_t next) {
 
 void SequenceCache::truncate(int64_t tokens) {
   for (size_t g = 0; g < tables_.size(); ++g) {
-    const int64_t block = layout_.groups[g].block;
-    const int64_t kept = (tokens + block - 1) / block;
+    const int64_t kept = layout_.groups[g].pages(tokens);
     if (kept < blocks(g)) tables_[g].resize(static_cast<size_t>(kept));
   }
 }
@@ -56,7 +56,8 @@ void SequenceCache::copy_into_last(size_t group, BlockPool::Ref from) {
 bool SequenceCache::valid_at(int64_t tokens) const {
   for (size_t g = 0; g < tables_.size(); ++g) {
     const CacheGroup& group = layout_.groups[g];
-    if (blocks(g) * group.block < tokens) return false;
+    if (blocks(g) < group.pages(tokens)) return false;
+    if (group.fixed()) continue;
     for (int64_t b = first_read(group, tokens) / group.block; b * group.block < tokens; ++b) {
       if (!tables_[g][static_cast<size_t>(b)]) return false;
     }
@@ -66,7 +67,11 @@ bool SequenceCache::valid_at(int64_t tokens) const {
 
 int64_t SequenceCache::covered() const {
   int64_t tokens = std::numeric_limits<int64_t>::max();
-  for (size_t g = 0; g < tables_.size(); ++g) tokens = std::min(tokens, blocks(g) * layout_.groups[g].block);
+  for (size_t g = 0; g < tables_.size(); ++g) {
+    const CacheGroup& group = layout_.groups[g];
+    if (!group.fixed()) tokens = std::min(tokens, blocks(g) * group.block);
+    if (group.fixed() && blocks(g) < group.states) tokens = 0;
+  }
   return tokens;
 }
 

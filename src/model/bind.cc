@@ -152,8 +152,11 @@ Rope Binder::rope(const RopeSpec& spec) {
 
 BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t layer) {
   BoundSublayer bound;
-  const bool feeds = std::holds_alternative<DenseFfn>(sub.block) || std::holds_alternative<MoeFfn>(sub.block);
-  const std::string stem = feeds ? "ffn" : "attn";
+  const auto* mixing = std::get_if<RwkvSpec>(&sub.block);
+  const bool feeds = std::holds_alternative<DenseFfn>(sub.block) || std::holds_alternative<MoeFfn>(sub.block) ||
+                     (mixing != nullptr && !mixing->time);
+  const bool own_input = std::holds_alternative<LayerInputSpec>(sub.block);
+  const std::string stem = own_input ? "layer" : feeds ? "ffn" : "attn";
   bound.pre = norm(sub.pre, stem + ".norm", hidden(), layer);
   const float scale = mutated("residual.scale") ? 1 : sub.scale;
   std::visit([&](const auto& block) { bound.block = bind_block(block, layer, sub.post.present ? 1 : scale); },
@@ -233,8 +236,28 @@ void Binder::bind_embed_and_head() {
   }
 }
 
+// Each layer's own input: (the norm of a projection of the embedding + the layer's table) / sqrt(2). The factors go
+// into the projection, which the norm undoes but for its eps, the norm's weight and the table.
+void Binder::bind_layer_inputs() {
+  const int64_t width = model_->spec.embed.layer_inputs, all = width * static_cast<int64_t>(model_->spec.layers.size());
+  if (width == 0) return;
+  EmbedBlock& block = model_->embed_block;
+  const float half = 1 / std::sqrt(2.0f);
+  block.layer_proj = linear("embed.layer_proj", all, hidden(), {.alpha = 1 / std::sqrt(static_cast<float>(hidden()))});
+  block.layer_norm = norm(model_->spec.final_norm, "embed.layer_norm", width, -1);
+  std::vector<float> weight = floats(names_.need("embed.layer_norm.weight"));
+  for (float& w : weight) w *= half;
+  block.layer_norm.weight = store_.small(weight);
+  const SourceTensor& table = names_.need("embed.layers.weight");
+  if (table.shape.rank() != 2 || table.shape[1] != all) checked(table, {model_->spec.dims.vocab, all});
+  block.layer_table.shape = {table.format, table.shape[0], all};
+  block.layer_table.alpha = half * std::sqrt(static_cast<float>(width));
+  block.layer_table.w = store_.matrix(table, nullptr);
+}
+
 std::unique_ptr<const Model> Binder::bind() {
   bind_embed_and_head();
+  bind_layer_inputs();
   for (size_t i = 0; i < model_->spec.layers.size(); ++i) {
     const auto index = static_cast<int64_t>(i);
     const LayerSpec& spec = model_->spec.layers[i];

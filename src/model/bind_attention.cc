@@ -124,7 +124,7 @@ AttnBlock Binder::bind_block(const AttnSpec& spec, int64_t layer, float scale) {
   attention_matrices(spec, layer, block);
   const Place place{.layer = layer, .alpha = scale, .transposed = model_->spec.transposed};
   block.o = linear("attn.o", hidden(), spec.heads * block.v_dim, place);
-  block.out_norm = norm(spec.out_norm, "attn.out_norm", spec.heads * block.v_dim, layer);
+  if (spec.differential == 0) block.out_norm = norm(spec.out_norm, "attn.out_norm", spec.heads * block.v_dim, layer);
   block.clip = mutated("attention.clip") ? 0 : spec.clip;
   block.gate = spec.gate;
   block.args.shape = {spec.heads, spec.kv_heads, spec.head_dim};
@@ -146,6 +146,17 @@ AttnBlock Binder::bind_block(const AttnSpec& spec, int64_t layer, float scale) {
     block.qkv_args.temperature = {spec.temperature_scale, spec.temperature_length, spec.temperature_offset};
   }
   attention_norms(spec, layer, block);
+  if (spec.differential > 0) {
+    const auto dot = [&](const char* a, const char* b) {
+      const std::vector<float> x = need_vector(a, spec.head_dim, layer), y = need_vector(b, spec.head_dim, layer);
+      return std::inner_product(x.begin(), x.end(), y.begin(), 0.0f);
+    };
+    block.difference = std::exp(dot("attn.lambda_q1.weight", "attn.lambda_k1.weight")) -
+                       std::exp(dot("attn.lambda_q2.weight", "attn.lambda_k2.weight")) + spec.differential;
+    block.pair_norm.weight =
+        store_.small(std::vector<float>(static_cast<size_t>(2 * block.v_dim), 1 - spec.differential));
+    block.pair_norm.eps = spec.out_norm.eps;
+  }
   return block;
 }
 

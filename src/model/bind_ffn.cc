@@ -92,6 +92,15 @@ void Binder::experts_together(const MoeFfn& spec, int64_t layer, float scale, Mo
   bind_all("moe.all.down", hidden(), ff, spec.transposed || spec.turned_down, scale, block.down);
 }
 
+LayerInputBlock Binder::bind_block(const LayerInputSpec& spec, int64_t layer, float scale) {
+  LayerInputBlock block;
+  block.gate = linear("layer.gate", spec.width, hidden(), {.layer = layer});
+  block.up = linear("layer.up", hidden(), spec.width, {.layer = layer, .alpha = scale});
+  block.activation = spec.activation;
+  block.column = mutated("layer_input.column") ? 0 : layer * spec.width;
+  return block;
+}
+
 MoeBlock Binder::bind_block(const MoeFfn& spec, int64_t layer, float scale) {
   MoeBlock block;
   block.router = linear("moe.router", spec.experts, hidden(), {.layer = layer});

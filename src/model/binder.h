@@ -45,6 +45,19 @@ class Binder {
   FfnBlock bind_block(const DenseFfn& spec, int64_t layer, float scale);
   MlaBlock bind_block(const MlaSpec& spec, int64_t layer, float scale);
   MoeBlock bind_block(const MoeFfn& spec, int64_t layer, float scale);
+  RecurrenceBlock bind_block(const RecurrenceSpec& spec, int64_t layer, float scale);
+  MambaBlock bind_block(const MambaSpec& spec, int64_t layer, float scale);
+  ShortConvBlock bind_block(const ShortConvSpec& spec, int64_t layer, float scale);
+  LruBlock bind_block(const LruSpec& spec, int64_t layer, float scale);
+  LayerInputBlock bind_block(const LayerInputSpec& spec, int64_t layer, float scale);
+  void bind_layer_inputs();
+  RwkvBlock bind_block(const RwkvSpec& spec, int64_t layer, float scale);
+
+  void recurrence_inputs(const RecurrenceSpec& spec, int64_t layer, RecurrenceBlock& block);
+  void separate_inputs(const RecurrenceSpec& spec, int64_t layer, bool low, RecurrenceBlock& block);
+  ConvArgs conv(const std::string& name, int64_t channels, int64_t width, Activation activation, int64_t layer);
+  ConvArgs conv_of_three(int64_t channels, int64_t width, int64_t layer);
+  std::vector<float> need_vector(const std::string& name, int64_t dim, int64_t layer);
 
   FfnBlock ffn(const DenseFfn& spec, const std::string& stem, int64_t layer, float scale);
   void attention_matrices(const AttnSpec& spec, int64_t layer, AttnBlock& block);

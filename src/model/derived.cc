@@ -50,6 +50,26 @@ const SourceTensor& Derived::permuted(const SourceTensor& tensor, std::span<cons
   return copy;
 }
 
+const SourceTensor& Derived::stacked(std::span<const SourceTensor* const> tensors) {
+  int64_t rows = 0;
+  for (const SourceTensor* tensor : tensors) {
+    if (!(tensor->format == tensors[0]->format)) {
+      fail(ErrorKind::kUnsupported, "tensors {} and {} have different formats, {} and {}, and are needed as one",
+           tensors[0]->name, tensor->name, tensors[0]->format.name(), tensor->format.name());
+    }
+    rows += tensor->shape[0];
+  }
+  const int64_t k = tensors[0]->shape[1], row_bytes = tensors[0]->format.row_bytes(k);
+  SourceTensor& all = add(*tensors[0], {rows, k});
+  std::byte* to = allocate(all, rows * row_bytes);
+  for (const SourceTensor* tensor : tensors) {
+    if (to == nullptr) break;
+    std::memcpy(to, tensor->bytes.data(), tensor->bytes.size());
+    to += tensor->bytes.size();
+  }
+  return all;
+}
+
 const SourceTensor& Derived::transposed(const SourceTensor& tensor) {
   if (tensor.format.scheme != Scheme::kPlain) {
     fail(ErrorKind::kUnsupported, "tensor {} is stored turned, which format {} cannot be read in", tensor.name,

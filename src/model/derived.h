@@ -22,6 +22,8 @@ class Derived {
   const SourceTensor& rows(const SourceTensor& tensor, int64_t begin, int64_t count);
   /// Rows of a matrix in the given order.
   const SourceTensor& permuted(const SourceTensor& tensor, std::span<const int64_t> order);
+  /// The rows of all tensors, which must have one format and width, one after the other.
+  const SourceTensor& stacked(std::span<const SourceTensor* const> tensors);
   /// [k, n] -> [n, k]. Throws Error(kUnsupported) for block formats.
   const SourceTensor& transposed(const SourceTensor& tensor);
 

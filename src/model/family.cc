@@ -98,6 +98,17 @@ ModelSpec llama_like(const Meta& meta) {
   return spec;
 }
 
+ModelSpec layers_like(const Meta& meta) {
+  ModelSpec spec;
+  spec.dims.hidden = meta.integer("hidden_size");
+  spec.dims.vocab = meta.vocab();
+  spec.dims.context = meta.context();
+  spec.final_norm = {.present = true, .eps = meta.number("rms_norm_eps", 1e-6f)};
+  spec.head.tied = meta.flag("tie_word_embeddings", false);
+  spec.layers.resize(static_cast<size_t>(meta.layers()));
+  return spec;
+}
+
 ModelSpec layer_norm_like(const Meta& meta, std::string_view activation) {
   ModelSpec spec = llama_like(meta.with_defaults({{"rms_norm_eps", 1e-5}}));
   for_each_norm(spec, [](NormSpec& norm) { norm.center = true; });
@@ -197,6 +208,32 @@ AttnSpec& attn(LayerSpec& layer) { return block_of<AttnSpec>(layer); }
 DenseFfn& ffn(LayerSpec& layer) { return block_of<DenseFfn>(layer); }
 MoeFfn& moe(LayerSpec& layer) { return block_of<MoeFfn>(layer); }
 MlaSpec& mla(LayerSpec& layer) { return block_of<MlaSpec>(layer); }
+RecurrenceSpec state_space_like(const Meta& meta) {
+  RecurrenceSpec r;
+  r.heads = meta.integer("mamba_n_heads", 0);
+  r.value_dim = meta.integer("mamba_d_head", 64);
+  r.key_heads = meta.integer("mamba_n_groups", 1);
+  r.key_dim = meta.integer("mamba_d_state");
+  r.conv = meta.integer("mamba_d_conv", 4);
+  r.norm = {.present = true, .eps = meta.number("rms_norm_eps", 1e-5f)};
+  r.norm_groups = r.key_heads;
+  return r;
+}
+
+RecurrenceSpec delta_like(const Meta& meta) {
+  RecurrenceSpec r;
+  r.kind = RecurrenceSpec::Kind::kDelta;
+  r.heads = meta.integer("linear_num_value_heads");
+  r.key_heads = meta.integer("linear_num_key_heads");
+  r.key_dim = meta.integer("linear_key_head_dim");
+  r.value_dim = meta.integer("linear_value_head_dim");
+  r.conv = meta.integer("linear_conv_kernel_dim", 4);
+  r.norm = {.present = true, .eps = meta.number("rms_norm_eps", 1e-6f)};
+  r.norm_groups = r.heads;
+  r.norm_first = true;
+  return r;
+}
+
 bool has_attention(const LayerSpec& layer) { return std::holds_alternative<AttnSpec>(layer.sub.front().block); }
 
 void for_each_norm(ModelSpec& spec, const std::function<void(NormSpec&)>& change) {
@@ -205,6 +242,7 @@ void for_each_norm(ModelSpec& spec, const std::function<void(NormSpec&)>& change
       change(sub.pre);
       change(sub.post);
       change(sub.after);
+      if (auto* r = std::get_if<RecurrenceSpec>(&sub.block)) change(r->norm);
       if (AttnSpec* a = std::get_if<AttnSpec>(&sub.block)) {
         change(a->q_norm);
         change(a->k_norm);

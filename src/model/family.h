@@ -43,8 +43,18 @@ struct FamilyRegistration {
 /// Pre-norm decoder of rotary attention and gated FFN, as Llama defined it.
 ModelSpec llama_like(const Meta& meta);
 
+/// Dimensions, final norm and layers without sublayers.
+ModelSpec layers_like(const Meta& meta);
+
 /// Llama's shape with latent attention (families/deepseek.cc).
 ModelSpec latent_like(const Meta& meta);
+
+/// Llama's shape with Granite's multipliers (families/granite.cc).
+ModelSpec granite_like(const Meta& meta);
+
+/// Mamba-2's recurrence from keys mamba_n_heads, ...; the gated delta rule from linear_num_value_heads, ...
+RecurrenceSpec state_space_like(const Meta& meta);
+RecurrenceSpec delta_like(const Meta& meta);
 
 /// The same with layer norms and an FFN without a gate, as GPT-2 and its kin have.
 ModelSpec layer_norm_like(const Meta& meta, std::string_view activation);

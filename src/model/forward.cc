@@ -69,6 +69,23 @@ void embed(const Model& model, const StepInput& input, Ops& ops, const Tensor& x
   if (block.norm.present() && !mutated("embed.norm")) ops.norm(x, block.norm, x);
 }
 
+// Every layer's own input, all layers side by side.
+Tensor layer_inputs(const Model& model, const StepInput& input, Ops& ops, const Tensor& x) {
+  const EmbedBlock& block = model.embed_block;
+  if (!block.layer_proj.present()) return {};
+  const int64_t all = block.layer_proj.shape.n, width = model.spec.embed.layer_inputs;
+  const Tensor sum = ops.temp(ops.precision().act, {input.rows, all}), projected = ops.temp(sum.dtype, sum.shape);
+  ops.embed(block.layer_table, sum);
+  const Ops::Scope scope(ops);
+  const Tensor read = ops.temp(sum.dtype, x.shape);
+  ops.scale(x, {}, 1, read);
+  ops.linear({&block.layer_proj, 1}, read, projected);
+  const Tensor each = projected.reshaped({input.rows * all / width, width});
+  ops.norm(each, block.layer_norm, each);
+  ops.add(sum, projected);
+  return sum;
+}
+
 void head(const Model& model, const StepInput& input, Ops& ops, const Tensor& x, const Tensor& logits) {
   const HeadBlock& block = model.head_block;
   const Tensor last = ops.temp(x.dtype, {input.out_count, x.shape[1]});
@@ -96,11 +113,12 @@ void forward(const Model& model, const StepInput& input, Ops& ops, const StepOut
   ops.begin_step(input);
   Stream stream(model, input, ops);
   embed(model, input, ops, stream.x());
+  const Step step{input, ops, layer_inputs(model, input, ops, stream.x())};
   for (const BoundLayer& layer : model.layers) {
     for (const BoundSublayer& sub : layer.sub) {
       const Ops::Scope scope(ops);
       const Tensor& read = stream.enter(sub);
-      std::visit([&](const auto& block) { run(block, Step{input, ops}, read, stream.delta()); }, sub.block);
+      std::visit([&](const auto& block) { run(block, step, read, stream.delta()); }, sub.block);
       stream.leave(sub);
     }
     if (layer.scale.present() && !mutated("residual.layer_scale")) {

@@ -145,6 +145,13 @@ std::string Meta::text_at(std::string_view key, int64_t index, const std::string
   return value.get<std::string>();
 }
 
+int64_t Meta::count(std::string_view key) const {
+  const Json* value = find(key);
+  if (value == nullptr) return 0;
+  if (value->is_string()) return static_cast<int64_t>(value->get_ref<const std::string&>().size());
+  return value->is_array() ? static_cast<int64_t>(value->size()) : 0;
+}
+
 bool Meta::lists(std::string_view key, int64_t value) const {
   const Json* list = find(key);
   return list != nullptr && list->is_array() && std::find(list->begin(), list->end(), Json(value)) != list->end();

@@ -35,7 +35,8 @@ struct AttnBlock {
   float clip = 0;      // > 0: of q, k and v
   int64_t gate_n = 0;  // columns of the gate; 0: none
   Activation gate = Activation::kSigmoid;
-  bool values_are_keys = false;
+  float difference = 0;  // differential attention: what the second half's result is multiplied by
+  Norm pair_norm;        // f32 [2 * v_dim]: of a pair of heads
 };
 
 struct MlaBlock {
@@ -72,7 +73,68 @@ struct MoeBlock {
   Tensor out_bias;  // f32 [hidden]
 };
 
-using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock>;
+/// A stretch of columns of a projection.
+struct Columns {
+  int64_t begin = 0, count = 0;
+};
+
+struct RecurrenceBlock {
+  LinearParts in;
+  Tensor in_scale;           // f32 [columns of in]
+  Columns q, k, v, z, b, a;  // of what `in` gives; q, k and v adjoin in some order
+  Linear z_up, a_up;         // from a narrow z and a
+  ConvArgs conv;
+  DecayArgs decay;
+  RecurrenceArgs args;
+  float beta_scale = 1;
+  Activation gate = Activation::kSilu;
+  bool norm_first = false;
+  int64_t norm_groups = 1;
+  Norm norm, ones;  // `ones`: the norm of a group where `norm` has a weight a channel of all
+  Linear o;
+  size_t state = 0;
+};
+
+struct MambaBlock {
+  Linear in, low, dt, out;
+  ConvArgs conv;
+  ScanArgs scan;
+  std::array<Norm, 3> norms;  // of the step size, B and C
+  int64_t rank = 0;
+  size_t state = 0;
+};
+
+struct ShortConvBlock {
+  Linear in, out;
+  ConvArgs conv;
+  size_t state = 0;
+};
+
+struct LruBlock {
+  Linear x, y, out;
+  std::vector<Linear> input_gate, decay_gate;  // one a block of channels
+  ConvArgs conv;
+  LruArgs lru;
+  Activation activation = Activation::kGeluTanh;
+  size_t state = 0;
+};
+
+struct RwkvBlock {
+  Linear key, value, receptance, output;
+  Tensor mix_k, mix_v, mix_r;  // f32 [hidden]
+  WkvArgs wkv;
+  bool time = false;
+  size_t state = 0;
+};
+
+struct LayerInputBlock {
+  Linear gate, up;
+  Activation activation = Activation::kGeluTanh;
+  int64_t column = 0;  // where this layer's input begins
+};
+
+using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
+                                LruBlock, RwkvBlock, LayerInputBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
@@ -91,8 +153,11 @@ struct BoundLayer {
 
 /// What stands before the first layer and after the last, beside the table and the head matrix.
 struct EmbedBlock {
-  Linear proj;       // from the table's width
-  Tensor positions;  // f32 [rows, hidden]
+  Linear proj;        // from the table's width
+  Tensor positions;   // f32 [rows, hidden]
+  Embed layer_table;  // [vocabulary, layers * width]: every layer's own input
+  Linear layer_proj;  // the same of the embedding
+  Norm layer_norm;    // of one layer's
   Norm norm;
 };
 struct HeadBlock {

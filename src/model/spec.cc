@@ -48,7 +48,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(QkvLayout, groups, order)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, scale, softcap, window, q_norm, k_norm,
                                    v_norm, out_norm, norm_axis, norm_last, v_dim, chunked, clip, alibi, alibi_scale,
                                    k_scale, v_scale, temperature_scale, temperature_length, temperature_offset, gate,
-                                   gate_in_q, values_are_keys, kv_from, layout)
+                                   gate_in_q, values_are_keys, differential, kv_from, layout)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MlaSpec, heads, nope_dim, rope_dim, v_dim, q_rank, kv_rank, rope, scale, q_norm,
                                    kv_norm, gated)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DenseFfn, ff, activation, gated, limit, up_shift, sparsity, inner_norm, gate_scale,
@@ -57,7 +57,19 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MoeFfn, experts, top_k, expert, shared, score
                                    renormalise, norm_min, softmax_last, scale, sparse_mixer, router_softcap,
                                    weigh_input, hashed, shared_scale, routed_scale, router_norm, transposed,
                                    turned_down)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha, width, positions, position_offset, norm)
+using RecurrenceKind = RecurrenceSpec::Kind;
+NLOHMANN_JSON_SERIALIZE_ENUM(RecurrenceKind, {{RecurrenceKind::kStateSpace, "state_space"},
+                                              {RecurrenceKind::kDelta, "delta"},
+                                              {RecurrenceKind::kChannelDelta, "channel_delta"},
+                                              {RecurrenceKind::kLightning, "lightning"}})
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecurrenceSpec, kind, heads, key_heads, key_dim, value_dim, conv, norm, norm_groups,
+                                   norm_first, gate, beta_scale, least_step, most_step, in_scale, out_scale, in_factors)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MambaSpec, width, state, rank, conv, inner_norm, pairs)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ShortConvSpec, width, conv)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LruSpec, width, blocks, conv, activation)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RwkvSpec, hidden, width, time)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerInputSpec, width, activation)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha, width, positions, position_offset, norm, layer_inputs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadSpec, tied, softcap, alpha, norm, activation)
 
 // A block is an object with one member, named after its kind.
@@ -71,6 +83,18 @@ template <>
 constexpr const char* kBlockName<MlaSpec> = "latent_attention";
 template <>
 constexpr const char* kBlockName<MoeFfn> = "experts";
+template <>
+constexpr const char* kBlockName<RecurrenceSpec> = "recurrence";
+template <>
+constexpr const char* kBlockName<MambaSpec> = "mamba";
+template <>
+constexpr const char* kBlockName<ShortConvSpec> = "short_convolution";
+template <>
+constexpr const char* kBlockName<LruSpec> = "lru";
+template <>
+constexpr const char* kBlockName<RwkvSpec> = "rwkv_mixing";
+template <>
+constexpr const char* kBlockName<LayerInputSpec> = "layer_input";
 
 template <typename... T>
 static void read_block(const Json& json, std::variant<T...>& block) {
@@ -141,6 +165,48 @@ void check_block(const MlaSpec& a) {
   check_range("rank of queries", a.q_rank, 0, kMaxDim);
   check_range("rank of keys and values", a.kv_rank, 1, 1 << 14);
 }
+
+void check_block(const RecurrenceSpec& r) {
+  check_range("number of recurrent heads", r.heads, 1, 1 << 16);
+  check_range("number of recurrent key heads", r.key_heads, 1, r.heads);
+  check_range("recurrent key dimension", r.key_dim, 1, 1 << 14);
+  check_range("recurrent value dimension", r.value_dim, 1, 1 << 14);
+  check_range("convolution width", r.conv, 0, 1 << 10);
+  check_range("number of norm groups", r.norm_groups, 1, r.heads * r.value_dim);
+  if (r.heads % r.key_heads != 0 || r.heads * r.value_dim % r.norm_groups != 0) {
+    fail(ErrorKind::kCorrupt,
+         "the model's {} recurrent heads cannot be shared evenly by {} key heads or {} norm groups", r.heads,
+         r.key_heads, r.norm_groups);
+  }
+}
+
+void check_block(const MambaSpec& m) {
+  check_range("Mamba width", m.width, 1, kMaxDim);
+  check_range("Mamba state size", m.state, 1, 1 << 14);
+  check_range("Mamba step rank", m.rank, 1, kMaxDim);
+  check_range("convolution width", m.conv, 1, 1 << 10);
+}
+
+void check_block(const ShortConvSpec& c) {
+  check_range("convolution channels", c.width, 1, kMaxDim);
+  check_range("convolution width", c.conv, 1, 1 << 10);
+}
+
+void check_block(const LruSpec& r) {
+  check_range("recurrent width", r.width, 1, kMaxDim);
+  check_range("number of recurrent blocks", r.blocks, 1, r.width);
+  check_range("convolution width", r.conv, 1, 1 << 10);
+  if (r.width % r.blocks != 0) {
+    fail(ErrorKind::kCorrupt, "the model's recurrent width {} cannot be cut into {} blocks", r.width, r.blocks);
+  }
+}
+
+void check_block(const RwkvSpec& r) {
+  check_range("hidden size", r.hidden, 1, kMaxDim);
+  check_range("mixing width", r.width, 1, kMaxDim);
+}
+
+void check_block(const LayerInputSpec& l) { check_range("width of the layers' inputs", l.width, 1, kMaxDim); }
 
 void check_block(const MoeFfn& moe) {
   check_range("number of experts", moe.experts, 1, 1 << 16);

@@ -87,7 +87,8 @@ struct AttnSpec {
   Activation gate = Activation::kSigmoid;  // of the output gate
   bool gate_in_q = false;                  // each head's rows of the query matrix are followed by its gate's
   bool values_are_keys = false;            // no value matrix: keys before norm and rotation
-  int64_t kv_from = -1;                    // this layer's keys and values instead of own ones
+  float differential = 0;  // > 0: lambda_init of differential attention (Ye et al. 2024) over two halves of the heads
+  int64_t kv_from = -1;    // this layer's keys and values instead of own ones
   QkvLayout layout;
   friend bool operator==(const AttnSpec&, const AttnSpec&) = default;
 };
@@ -144,7 +145,61 @@ struct MoeFfn {
   friend bool operator==(const MoeFfn&, const MoeFfn&) = default;
 };
 
-using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn>;
+/// Linear attention with decay, behind a convolution and before a gated norm; see RecurrenceArgs.
+struct RecurrenceSpec {
+  enum class Kind : uint8_t { kStateSpace, kDelta, kChannelDelta, kLightning };
+  Kind kind = Kind::kStateSpace;
+  int64_t heads = 0, key_heads = 0;
+  int64_t key_dim = 0, value_dim = 0;
+  int64_t conv = 0;  // tokens; 0: none
+  NormSpec norm{};
+  int64_t norm_groups = 1;
+  bool norm_first = false;  // before the gate
+  Activation gate = Activation::kSilu;
+  float beta_scale = 1;
+  float least_step = 0, most_step = 3e38f;
+  float in_scale = 1, out_scale = 1;
+  std::vector<float> in_factors{};  // of z, x, B, C and the step size; empty: ones
+  friend bool operator==(const RecurrenceSpec&, const RecurrenceSpec&) = default;
+};
+
+/// Mamba: Gu & Dao 2023.
+struct MambaSpec {
+  int64_t width = 0, state = 0, rank = 0, conv = 0;
+  NormSpec inner_norm{};  // of the step size, B and C
+  bool pairs = false;     // rows of the first matrix alternate between x and its gate
+  friend bool operator==(const MambaSpec&, const MambaSpec&) = default;
+};
+
+/// Gated short convolution (LFM2 2025).
+struct ShortConvSpec {
+  int64_t width = 0, conv = 0;
+  friend bool operator==(const ShortConvSpec&, const ShortConvSpec&) = default;
+};
+
+/// Griffin's recurrent block (De et al. 2024).
+struct LruSpec {
+  int64_t width = 0, blocks = 0, conv = 0;
+  Activation activation = Activation::kGeluTanh;
+  friend bool operator==(const LruSpec&, const LruSpec&) = default;
+};
+
+/// RWKV-4's time mixing, or its channel mixing.
+struct RwkvSpec {
+  int64_t hidden = 0, width = 0;
+  bool time = false;
+  friend bool operator==(const RwkvSpec&, const RwkvSpec&) = default;
+};
+
+/// Per-layer embeddings (Gemma 3n, 2025): out = up(act(gate(x)) * this layer's input).
+struct LayerInputSpec {
+  int64_t width = 0;
+  Activation activation = Activation::kGeluTanh;
+  friend bool operator==(const LayerInputSpec&, const LayerInputSpec&) = default;
+};
+
+using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn, RecurrenceSpec, MambaSpec, ShortConvSpec, LruSpec,
+                           RwkvSpec, LayerInputSpec>;
 
 /// x += scale * post(block(pre(x))), by default.
 struct Sublayer {
@@ -172,6 +227,7 @@ struct EmbedSpec {
   Positions positions = Positions::kNone;
   int64_t position_offset = 0;  // table row of the first token
   NormSpec norm{};
+  int64_t layer_inputs = 0;  // width of every layer's own input; 0: none
   friend bool operator==(const EmbedSpec&, const EmbedSpec&) = default;
 };
 

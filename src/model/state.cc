@@ -1,5 +1,6 @@
 #include "model/state.h"
 
+#include <algorithm>
 #include <optional>
 
 #include "base/check.h"
@@ -13,15 +14,26 @@ struct Kv {
   int64_t heads, k_dim, v_dim;
   bool values_in_keys = false;  // latent attention: the first v_dim of a key
   int64_t window = 0;
+  int64_t fixed = 0;  // values of a state of fixed size; there are no keys and values then
 };
 
 std::optional<Kv> kv_of(const AttnSpec& a) {
   if (a.kv_from >= 0) return std::nullopt;
   return Kv{a.kv_heads, a.head_dim, a.v_dim > 0 ? a.v_dim : a.head_dim, false, a.window};
 }
-std::optional<Kv> kv_of(const MlaSpec& a) { return Kv{1, a.kv_rank + a.rope_dim, a.kv_rank, true, 0}; }
+std::optional<Kv> kv_of(const MlaSpec& a) { return Kv{1, a.kv_rank + a.rope_dim, a.kv_rank, true}; }
+Kv fixed(int64_t values) { return {.heads = 0, .k_dim = 0, .v_dim = 0, .fixed = values}; }
+std::optional<Kv> kv_of(const RecurrenceSpec& r) {
+  const int64_t channels = 2 * r.key_heads * r.key_dim + r.heads * r.value_dim;
+  return fixed(std::max<int64_t>(0, r.conv - 1) * channels + r.heads * r.key_dim * r.value_dim);
+}
+std::optional<Kv> kv_of(const MambaSpec& m) { return fixed(m.width * (m.conv - 1 + m.state)); }
+std::optional<Kv> kv_of(const ShortConvSpec& c) { return fixed(c.width * (c.conv - 1)); }
+std::optional<Kv> kv_of(const LruSpec& r) { return fixed(r.width * r.conv); }
+std::optional<Kv> kv_of(const RwkvSpec& r) { return fixed(r.hidden + (r.time ? 3 * r.width : 0)); }
 std::optional<Kv> kv_of(const DenseFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const MoeFfn&) { return std::nullopt; }
+std::optional<Kv> kv_of(const LayerInputSpec&) { return std::nullopt; }
 
 template <typename Visit>
 void for_each_state(const ModelSpec& spec, const Visit& visit) {
@@ -38,6 +50,10 @@ void for_each_state(const ModelSpec& spec, const Visit& visit) {
 std::vector<StateNeed> state_needs(const ModelSpec& spec, const Precision& precision) {
   std::vector<StateNeed> needs;
   for_each_state(spec, [&](const Kv& kv) {
+    if (kv.fixed > 0) {
+      needs.push_back({StateNeed::Kind::kFixed, kv.fixed * dtype_bytes(DType::kF32), 0});
+      return;
+    }
     const int64_t values = kv.heads * (kv.k_dim + (kv.values_in_keys ? 0 : kv.v_dim));
     needs.push_back({kv.window > 0 ? StateNeed::Kind::kWindow : StateNeed::Kind::kPerToken,
                      values * dtype_bytes(precision.kv), kv.window});
@@ -54,6 +70,13 @@ std::vector<KvView> kv_views(const ModelSpec& spec, const Precision& precision, 
     BAIZE_CHECK(place.page_stride % element == 0);
     KvView view;
     view.group = place.group;
+    if (kv.fixed > 0) {
+      view.column = place.column;
+      view.k = Tensor(place.base, DType::kF32, {place.pages, kv.fixed}, place.place);
+      view.k.strides = {place.page_stride / dtype_bytes(DType::kF32), 1};
+      views.push_back(view);
+      return;
+    }
     view.k = Tensor(place.base, precision.kv, {place.pages, place.block, kv.heads, kv.k_dim}, place.place);
     view.k.strides = {place.page_stride / element, kv.k_dim, place.block * kv.k_dim, 1};
     view.v = view.k;

@@ -1,6 +1,7 @@
 // StateNeed: all the engine learns of a model's cached state. Each attention block has one state; equal needs form a
 // cache group, whose states share pages and a block table. kv_view turns a piece of page memory back into the typed
-// view that the ops read. Plain data; any thread.
+// view that the ops read. A state of fixed size (kFixed: recurrences) has one page a sequence, read and written in
+// place by every step: it is that of the last computed token and no other. Plain data; any thread.
 #pragma once
 
 #include <cstdint>
@@ -12,9 +13,9 @@
 namespace baize {
 
 struct StateNeed {
-  enum class Kind : uint8_t { kPerToken, kWindow };
+  enum class Kind : uint8_t { kPerToken, kWindow, kFixed };
   Kind kind = Kind::kPerToken;
-  int64_t bytes = 0;   // a token
+  int64_t bytes = 0;   // a token; kFixed: a sequence
   int64_t window = 0;  // kWindow: tokens that may still be read, the newest included
   friend bool operator==(const StateNeed&, const StateNeed&) = default;
 };
@@ -30,6 +31,7 @@ struct StatePlace {
   int64_t page_stride = 0;  // bytes from one page to the next
   int64_t block = 0;        // tokens a page
   int group = 0;
+  int64_t column = 0;  // kFixed: the entry of a block table row that names the page of this state
 };
 
 /// Views of every state, in the order of state_needs. In a page, a state holds all keys, then all values, each

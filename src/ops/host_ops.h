@@ -30,6 +30,16 @@ class HostOps : public Ops {
                        const Tensor& q) override;
   void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing) override;
   void do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) override;
+  void do_causal_conv(const ConvArgs& args, const Tensor& x, const KvView& state) override;
+  void do_decay(const DecayArgs& args, const Tensor& a, const Tensor& decay) override;
+  void do_recurrence(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& state,
+                     const Tensor& out) override;
+  void do_selective_scan(const ScanArgs& args, const ScanInputs& in, const KvView& state, const Tensor& out) override;
+  void do_rg_lru(const LruArgs& args, const Tensor& x, const Tensor& input_gate, const Tensor& decay_gate,
+                 const KvView& state) override;
+  void do_token_shift(const Tensor& x, const KvView& state, int64_t offset, const Tensor& out) override;
+  void do_mix(const Tensor& x, const Tensor& other, const Tensor& share, const Tensor& out) override;
+  void do_wkv4(const WkvArgs& args, const Tensor& k, const Tensor& v, const KvView& state, const Tensor& out) override;
 
  private:
   struct ExpertTemps;

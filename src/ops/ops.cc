@@ -174,6 +174,51 @@ void Ops::experts(const Experts& experts, const Tensor& x, const Routing& routin
   do_experts(experts, x, routing, out);
 }
 
+namespace {
+// Bytes of states read and written, and multiply-adds of `each` state value a row.
+void count_state(StepCost& cost, const StepInput& input, int64_t values, int64_t each) {
+  cost.flops += 2 * input.rows * values * each;
+  cost.cache_bytes += 2 * input.seqs * values * dtype_bytes(DType::kF32);
+}
+}  // namespace
+
+void Ops::causal_conv(const ConvArgs& args, const Tensor& x, const KvView& state) {
+  if (dry()) count_state(cost_, input(), x.shape[1] * args.width, 1);
+  do_causal_conv(args, x, state);
+}
+
+void Ops::decay(const DecayArgs& args, const Tensor& a, const Tensor& decay) { do_decay(args, a, decay); }
+
+void Ops::recurrence(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& state, const Tensor& out) {
+  if (dry()) count_state(cost_, input(), args.heads * args.key_dim * args.value_dim, args.delta ? 4 : 3);
+  do_recurrence(args, in, state, out);
+}
+
+void Ops::selective_scan(const ScanArgs& args, const ScanInputs& in, const KvView& state, const Tensor& out) {
+  if (dry()) count_state(cost_, input(), out.shape[1] * args.state, 3);
+  do_selective_scan(args, in, state, out);
+}
+
+void Ops::rg_lru(const LruArgs& args, const Tensor& x, const Tensor& input_gate, const Tensor& decay_gate,
+                 const KvView& state) {
+  if (dry()) count_state(cost_, input(), x.shape[1], 2);
+  do_rg_lru(args, x, input_gate, decay_gate, state);
+}
+
+void Ops::token_shift(const Tensor& x, const KvView& state, int64_t offset, const Tensor& out) {
+  if (dry()) count_state(cost_, input(), x.shape[1], 0);
+  do_token_shift(x, state, offset, out);
+}
+
+void Ops::mix(const Tensor& x, const Tensor& other, const Tensor& share, const Tensor& out) {
+  do_mix(x, other, share, out);
+}
+
+void Ops::wkv4(const WkvArgs& args, const Tensor& k, const Tensor& v, const KvView& state, const Tensor& out) {
+  if (dry()) count_state(cost_, input(), 3 * k.shape[1], 2);
+  do_wkv4(args, k, v, state, out);
+}
+
 void Ops::gather_out_rows(const Tensor& x, const Tensor& out) { do_gather_out_rows(x, out); }
 
 void Ops::sample(const SampleArgs& args, const Tensor& logits) { do_sample(args, logits); }
@@ -206,5 +251,17 @@ void Ops::do_latent_store(const LatentArgs&, const Tensor&, const Tensor&, const
 }
 void Ops::do_route(const RouteArgs&, const Tensor&, const Routing&) { lacking("expert routing"); }
 void Ops::do_experts(const Experts&, const Tensor&, const Routing&, const Tensor&) { lacking("experts"); }
+void Ops::do_causal_conv(const ConvArgs&, const Tensor&, const KvView&) { lacking("convolution over tokens"); }
+void Ops::do_decay(const DecayArgs&, const Tensor&, const Tensor&) { lacking("decay"); }
+void Ops::do_recurrence(const RecurrenceArgs&, const RecurrenceInputs&, const KvView&, const Tensor&) {
+  lacking("linear attention");
+}
+void Ops::do_selective_scan(const ScanArgs&, const ScanInputs&, const KvView&, const Tensor&) {
+  lacking("selective scan");
+}
+void Ops::do_rg_lru(const LruArgs&, const Tensor&, const Tensor&, const Tensor&, const KvView&) { lacking("RG-LRU"); }
+void Ops::do_token_shift(const Tensor&, const KvView&, int64_t, const Tensor&) { lacking("token shift"); }
+void Ops::do_mix(const Tensor&, const Tensor&, const Tensor&, const Tensor&) { lacking("token mixing"); }
+void Ops::do_wkv4(const WkvArgs&, const Tensor&, const Tensor&, const KvView&, const Tensor&) { lacking("WKV"); }
 
 }  // namespace baize

@@ -124,6 +124,69 @@ struct ActArgs {
   bool plain() const { return kind <= Activation::kRelu && limit == 0 && up_shift == 0 && sparsity == 0; }
 };
 
+/// Convolution over the last `width` tokens, channel by channel; the state keeps width - 1 inputs a channel.
+struct ConvArgs {
+  int64_t width = 0;
+  Activation activation = Activation::kIdentity;
+  Tensor weight;       // f32 [channels * width], oldest first
+  Tensor bias;         // f32 [channels]; absent: none
+  int64_t offset = 0;  // of its part of the state, in floats
+};
+
+/// Step sizes and decays: a = clamp(softplus(a + bias), least, most), decay = exp(-rate * a).
+struct DecayArgs {
+  Tensor rate;  // f32 [heads]: of an equal stretch of columns each
+  Tensor bias;  // f32 [columns]
+  float least = 0, most = 3e38f;
+};
+
+/// Linear attention with decay: S = decay * S + beta * k (v - S^T k)^T, or without the delta S = decay * S + beta * k
+/// v^T; out = S^T (q_scale * q) + skip * v. Mamba-2 (Dao & Gu 2024: q is C, k is B, beta the step size), gated delta
+/// rule (Yang et al. 2024), KDA (Kimi 2025: a decay a channel), lightning attention (Qin et al. 2024: a constant one).
+struct RecurrenceArgs {
+  int64_t heads = 0;      // of values
+  int64_t key_heads = 0;  // divides heads
+  int64_t key_dim = 0, value_dim = 0;
+  bool delta = false;
+  bool unit_keys = false;      // q and k are brought to length 1
+  bool channel_decay = false;  // a decay a key channel
+  float q_scale = 1;
+  Tensor rate;  // f32 [heads]: the same decay at every token; absent: see RecurrenceInputs
+  Tensor skip;  // f32 [heads]; absent: none
+  int64_t offset = 0;
+};
+struct RecurrenceInputs {
+  Tensor q, k;   // [rows, key_heads * key_dim]
+  Tensor v;      // [rows, heads * value_dim]
+  Tensor decay;  // [rows, heads] or [rows, heads * key_dim]; absent: none
+  Tensor beta;   // [rows, heads]; absent: 1
+};
+
+/// Mamba's scan (Gu & Dao 2023): s = exp(-rate * dt) * s + dt * b * x, out = s . c + skip * x, dt = softplus(dt).
+struct ScanArgs {
+  int64_t state = 0;  // values of s a channel
+  Tensor rate;        // f32 [width * state]
+  Tensor skip;        // f32 [width]
+  int64_t offset = 0;
+};
+struct ScanInputs {
+  Tensor x, dt;  // [rows, width]
+  Tensor b, c;   // [rows, state]
+};
+
+/// RG-LRU (De et al. 2024): log a = -8 * rate * sigmoid(decay gate).
+struct LruArgs {
+  Tensor rate;  // f32 [width]
+  int64_t offset = 0;
+};
+
+/// RWKV-4's time mixing (Peng et al. 2023).
+struct WkvArgs {
+  Tensor rate;   // f32 [width]
+  Tensor first;  // f32 [width]
+  int64_t offset = 0;
+};
+
 /// How a token's experts are chosen from the router's logits.
 struct RouteArgs {
   enum class Score : uint8_t { kSoftmax, kSigmoid, kSqrtSoftplus, kLogit };
@@ -244,6 +307,20 @@ class Ops {
   void route(const RouteArgs& args, const Tensor& logits, const Routing& routing);
   /// out = the weighted sum of the rows' experts.                          x [rows, k], out [rows, n] act
   void experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out);
+  /// Ops with a state of fixed size a sequence, read and written in place; it begins at zero with the first token.
+  /// x = activation of the convolution.                                    x [rows, channels]
+  void causal_conv(const ConvArgs& args, const Tensor& x, const KvView& state);
+  void decay(const DecayArgs& args, const Tensor& a, const Tensor& decay);  // both [rows, n]
+  void recurrence(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& state, const Tensor& out);
+  void selective_scan(const ScanArgs& args, const ScanInputs& in, const KvView& state, const Tensor& out);
+  /// x becomes the state after each token.                                 x and gates [rows, width]
+  void rg_lru(const LruArgs& args, const Tensor& x, const Tensor& input_gate, const Tensor& decay_gate,
+              const KvView& state);
+  /// out = x of the token before.                                          x, out [rows, width]
+  void token_shift(const Tensor& x, const KvView& state, int64_t offset, const Tensor& out);
+  /// out = share * x + (1 - share) * other.                                share f32 [n]
+  void mix(const Tensor& x, const Tensor& other, const Tensor& share, const Tensor& out);
+  void wkv4(const WkvArgs& args, const Tensor& k, const Tensor& v, const KvView& state, const Tensor& out);
   /// out[i] = x[out_rows[i]].                                               x [rows, dim], out [out_count, dim]
   void gather_out_rows(const Tensor& x, const Tensor& out);
   /// Draws one token a row (ops/sample.h).                                  logits f32 [n, vocab]; changed in place
@@ -280,6 +357,16 @@ class Ops {
                                const Tensor& q);
   virtual void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing);
   virtual void do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out);
+  virtual void do_causal_conv(const ConvArgs& args, const Tensor& x, const KvView& state);
+  virtual void do_decay(const DecayArgs& args, const Tensor& a, const Tensor& decay);
+  virtual void do_recurrence(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& state,
+                             const Tensor& out);
+  virtual void do_selective_scan(const ScanArgs& args, const ScanInputs& in, const KvView& state, const Tensor& out);
+  virtual void do_rg_lru(const LruArgs& args, const Tensor& x, const Tensor& input_gate, const Tensor& decay_gate,
+                         const KvView& state);
+  virtual void do_token_shift(const Tensor& x, const KvView& state, int64_t offset, const Tensor& out);
+  virtual void do_mix(const Tensor& x, const Tensor& other, const Tensor& share, const Tensor& out);
+  virtual void do_wkv4(const WkvArgs& args, const Tensor& k, const Tensor& v, const KvView& state, const Tensor& out);
   virtual void do_sample(const SampleArgs& args, const Tensor& logits);  // body: host arithmetic on host memory
 
  private:

@@ -12,13 +12,16 @@
 
 namespace baize {
 
-inline constexpr int kMaxCacheGroups = 4;
+inline constexpr int kMaxCacheGroups = 6;
 
 /// One layer's keys and values in the paged cache. Pages of the pool lie a page stride apart; the views are strided.
+/// Or a state of fixed size a sequence: k is f32 [pages, values], and the page of a sequence's state stands in `column`
+/// of its row of the group's block table.
 struct KvView {
   Tensor k;       // [pages, block, kv_heads, head_dim]
   Tensor v;       // [pages, block, kv_heads, head_dim]
   int group = 0;  // whose block table finds the pages
+  int64_t column = 0;
 };
 
 struct StepInput {

@@ -45,6 +45,7 @@ class TinyLlama {
       a.qkv_args.rope.inv_freq = inv_freq;
       if (c.norms) a.qkv_args.q_norm = a.qkv_args.k_norm = norm(c.dim);
       a.state = static_cast<size_t>(l);
+      a.v_dim = c.dim;
       a.qkv.count = 3;
       a.qkv.part = {linear(c.type, q, c.hidden, c.bias), linear(c.type, kv, c.hidden, c.bias),
                     linear(c.other, kv, c.hidden, c.bias)};
@@ -59,7 +60,7 @@ class TinyLlama {
       attn.block = a;
       ffn.pre = norm(c.hidden);
       ffn.block = f;
-      model_.layers.push_back({attn, ffn});
+      model_.layers.push_back({{attn, ffn}, {}});
     }
     model_.final_norm = norm(c.hidden);
     model_.head = linear(c.other, c.vocab, c.hidden, false);

@@ -5,8 +5,11 @@ import json
 import numpy
 import pytest
 
+# One case a mechanism that only the whole program shows; tests/unit/model_golden_test.cc runs them all.
 CASES = """llama llama+bias_headdim llama+rope_dynamic llama+rope_linear llama+rope_llama3 mistral qwen2 qwen2+window
-    qwen2+yarn qwen3 gemma gemma2 gemma2+caps gemma3_text gemma3_text+linear phi3 phi3+longrope phi3+partial""".split()
+    qwen2+yarn qwen3 gemma gemma2 gemma2+caps gemma3_text gemma3_text+linear phi3 phi3+longrope phi3+partial bloom
+    gpt2 opt+postln falcon+new gpt_oss mixtral deepseek_v3 llama4_text mamba mamba2 falcon_h1 qwen3_next kimi_linear
+    lfm2 recurrent_gemma rwkv""".split()
 PIECES = {"whole": None, "singles": [70] + [1] * 26, "uneven": [7, 1, 30, 2, 50, 6]}
 MAX_NMSE = {"f32": 1e-6, "auto": 1e-3}
 ON_THE_WHOLE_ONLY = ["llama+rope_dynamic"]  # its angles follow the length seen

@@ -86,7 +86,7 @@ class Harness {
  private:
   void make_cache(int64_t max_tokens) {
     const std::vector<StateNeed> needs = state_needs(model_->spec, model_->precision);
-    blocks_ = (max_tokens + kBlock - 1) / kBlock;
+    blocks_ = std::max<int64_t>((max_tokens + kBlock - 1) / kBlock, static_cast<int64_t>(needs.size()));
     std::vector<StatePlace> places(needs.size());
     std::vector<int64_t> bytes;  // of a group's page so far
     for (size_t i = 0; i < needs.size(); ++i) {
@@ -97,10 +97,12 @@ class Harness {
         bytes.push_back(0);
       }
       places[i].group = static_cast<int>(group);
-      places[i].page_stride = bytes[group];  // for now: the state's offset in the page
-      bytes[group] += needs[i].bytes * kBlock;
+      const bool fixed = needs[i].kind == StateNeed::Kind::kFixed;
+      places[i].page_stride = fixed ? 0 : bytes[group];  // for now: the state's offset in the page
+      places[i].column = fixed ? columns_++ : 0;
+      bytes[group] = fixed ? needs[i].bytes : bytes[group] + needs[i].bytes * kBlock;
     }
-    const int64_t page = *std::max_element(bytes.begin(), bytes.end());
+    const int64_t page = (*std::max_element(bytes.begin(), bytes.end()) + 63) / 64 * 64;
     const int64_t pages = blocks_ * static_cast<int64_t>(groups_.size());
     pool_ = backend_.allocate(page * pages);
     for (StatePlace& place : places) {
@@ -141,6 +143,7 @@ class Harness {
   std::vector<KvView> views_;
   std::vector<int32_t> order_;
   int64_t blocks_ = 0;
+  int64_t columns_ = 0;  // states of fixed size
   int64_t length_ = 0;
 };
 

@@ -4,8 +4,52 @@
 
 namespace baize {
 
+namespace {
+
+// Elements [begin, begin + count) of dimension 1 of a rank-3 tensor, or of dimension 2 of a rank-4 one.
+Tensor heads_of(const Tensor& t, int64_t begin, int64_t count) {
+  const int dim = t.shape.rank() - 2;
+  Tensor part = t;
+  part.shape = dim == 1 ? Shape{t.shape[0], count, t.shape[2]} : Shape{t.shape[0], t.shape[1], count, t.shape[3]};
+  if (t.data != nullptr) {
+    part.data = static_cast<char*>(t.data) + begin * t.strides[static_cast<size_t>(dim)] * dtype_bytes(t.dtype);
+  }
+  return part;
+}
+
+// Differential attention (Ye et al. 2024): both halves of the heads attend to both halves of the values; a pair's
+// results lie side by side, and the second half's is subtracted.
+void attend_differentially(const AttnBlock& block, const Step& step, const Tensor& q, const KvView& kv,
+                           const Tensor& attended) {
+  auto& [input, ops, layer_inputs] = step;
+  AttnArgs args = block.args;
+  args.shape.heads /= 2;
+  args.shape.kv_heads /= 2;
+  const int64_t pairs = args.shape.heads, width = 2 * block.v_dim;
+  const Tensor minus = ops.temp(attended.dtype, {input.rows, pairs, width});
+  const Tensor plus = ops.temp(attended.dtype, minus.shape);
+  for (int64_t half = 0; half < 2; ++half) {
+    for (int64_t values = 0; values < 2; ++values) {
+      KvView view = kv;
+      view.k = heads_of(kv.k, half * args.shape.kv_heads, args.shape.kv_heads);
+      view.v = heads_of(kv.v, values * args.shape.kv_heads, args.shape.kv_heads);
+      Tensor to = half == 0 ? plus : minus;
+      to.shape = {input.rows, pairs, block.v_dim};
+      if (to.data != nullptr) to.data = static_cast<char*>(to.data) + values * block.v_dim * dtype_bytes(to.dtype);
+      ops.attention(args, heads_of(q, half * pairs, pairs), view, to);
+    }
+  }
+  const Tensor sum = plus.reshaped({input.rows, pairs * width}), other = minus.reshaped(sum.shape);
+  ops.scale(other, {}, mutated("attention.differential") ? 0 : -block.difference, other);
+  ops.add(sum, other);
+  const Tensor flat = attended.reshaped({input.rows * pairs, width});
+  ops.norm(plus.reshaped({input.rows * pairs, width}), block.pair_norm, flat);
+}
+
+}  // namespace
+
 void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops] = step;
+  auto& [input, ops, layer_inputs] = step;
   const AttnShape& s = block.args.shape;
   const KvView& kv = input.kv[block.state];
   const Tensor all = ops.temp(x.dtype, {input.rows, block.qkv.n()});
@@ -19,7 +63,11 @@ void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor
   if (block.k_all.present()) ops.norm(qkv.columns(q_n, k_n), block.k_all, qkv.columns(q_n, k_n));
   if (block.clip > 0) ops.clamp(qkv, block.clip);
   ops.qk_norm_rope_store(block.qkv_args, qkv, kv, q);
-  ops.attention(block.args, q, kv, attended);
+  if (block.difference != 0) {
+    attend_differentially(block, step, q, kv, attended);
+  } else {
+    ops.attention(block.args, q, kv, attended);
+  }
   if (block.gate_n > 0 && !mutated("attention.gate")) {
     ops.gate(flat, all.columns(all.shape[1] - block.gate_n, block.gate_n), block.gate);
   }
@@ -29,7 +77,7 @@ void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor
 
 // Absorbed: queries are brought into the space of the compressed keys, and what is attended out of that of the values.
 void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops] = step;
+  auto& [input, ops, layer_inputs] = step;
   const auto& [heads, nope_dim, rope_dim, kv_rank, rope] = block.latent;
   const int64_t width = nope_dim + rope_dim, stored = kv_rank + rope_dim, rows = input.rows;
   const KvView& view = input.kv[block.state];

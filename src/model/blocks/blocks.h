@@ -9,11 +9,18 @@ namespace baize {
 struct Step {
   const StepInput& input;
   Ops& ops;
+  Tensor layer_inputs{};  // [rows, layers * width]; absent: none
 };
 
 void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const MoeBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const RecurrenceBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const MambaBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const ShortConvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const LruBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const RwkvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 
 }  // namespace baize

@@ -5,7 +5,7 @@
 namespace baize {
 
 void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops] = step;
+  auto& [input, ops, layer_inputs] = step;
   const Tensor up = ops.temp(x.dtype, {input.rows, block.gate_up.n()});
   const Tensor active = ops.temp(x.dtype, {input.rows, block.ff});
   ops.linear(block.gate_up.span(), x, up);
@@ -14,8 +14,18 @@ void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor&
   ops.linear({&block.down, 1}, active, out);
 }
 
+void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
+  auto& [input, ops, layer_inputs] = step;
+  const int64_t width = block.gate.shape.n;
+  const Tensor gated = ops.temp(x.dtype, {input.rows, width});
+  ops.linear({&block.gate, 1}, x, gated);
+  ops.activate({.kind = block.activation}, gated, gated);
+  ops.gate(gated, layer_inputs.columns(block.column, width), Activation::kIdentity);
+  ops.linear({&block.up, 1}, gated, out);
+}
+
 void run(const MoeBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops] = step;
+  auto& [input, ops, layer_inputs] = step;
   const Tensor logits = ops.temp(x.dtype, {input.rows, block.router.shape.n});
   const Routing routing{ops.temp(DType::kI32, {input.rows, block.route.top_k}),
                         ops.temp(DType::kF32, {input.rows, block.route.top_k})};

@@ -21,7 +21,7 @@ static ModelSpec bloom(const Meta& file) {
   }
   return spec;
 }
-FAMILY(bloom, ("BloomForCausalLM"), ("bloom"));
+FAMILY(bloom, ("BloomForCausalLM"), ());
 
 static ModelSpec mpt(const Meta& file) {
   const int64_t wide = file.integer("hidden_size") * file.integer("expansion_ratio", 4);
@@ -37,7 +37,7 @@ static ModelSpec mpt(const Meta& file) {
   }
   return spec;
 }
-FAMILY(mpt, ("MptForCausalLM", "MPTForCausalLM"), ("mpt"));
+FAMILY(mpt, ("MptForCausalLM", "MPTForCausalLM"), ());
 
 static ModelSpec falcon(const Meta& file) {
   const Meta meta =
@@ -52,16 +52,16 @@ static ModelSpec falcon(const Meta& file) {
     const bool single = meta.flag("multi_query", true) && !grouped;
     a.kv_heads = grouped ? meta.integer("num_kv_heads", a.heads) : single ? 1 : a.heads;
     a.layout.groups = single ? 1 : a.kv_heads;
-    if (alibi) {  // added before the scores are scaled
+    if (alibi) {  // scaled like the scores; the reference (transformers 5.17, eager) adds it in the mask and again here
       a.rope = {};
       a.alibi = 8;
-      a.alibi_scale = a.scale;
+      a.alibi_scale = 2 * a.scale;
     }
     layer.sub[1].parallel = parallel;
     if (one_norm) layer.sub[1].pre = {};
   }
   return spec;
 }
-FAMILY(falcon, ("FalconForCausalLM", "RWForCausalLM"), ("falcon"));
+FAMILY(falcon, ("FalconForCausalLM", "RWForCausalLM"), ());
 
 }  // namespace baize

@@ -19,7 +19,7 @@ static ModelSpec cohere(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(cohere, ("CohereForCausalLM"), ("command-r"));
+FAMILY(cohere, ("CohereForCausalLM"), ());
 
 static ModelSpec cohere2(const Meta& meta) {
   ModelSpec spec = cohere(meta);
@@ -34,7 +34,7 @@ static ModelSpec cohere2(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(cohere2, ("Cohere2ForCausalLM"), ("cohere2"));
+FAMILY(cohere2, ("Cohere2ForCausalLM"), ());
 
 static ModelSpec cohere2_moe(const Meta& meta) {
   ModelSpec spec = cohere2(meta);

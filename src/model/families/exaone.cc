@@ -18,7 +18,7 @@ static ModelSpec exaone4(const Meta& meta) {
   local_positions(meta, spec);
   return spec;
 }
-FAMILY(exaone4, ("Exaone4ForCausalLM"), ("exaone4"));
+FAMILY(exaone4, ("Exaone4ForCausalLM"), ());
 
 static ModelSpec exaone_moe(const Meta& meta) {
   ModelSpec spec = llama_like(meta);

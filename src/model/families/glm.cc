@@ -12,14 +12,14 @@ static ModelSpec neighbours(const Meta& meta) {
 }
 
 static ModelSpec glm(const Meta& meta) { return neighbours(meta.with_defaults({{"partial_rotary_factor", 0.5}})); }
-FAMILY(glm, ("GlmForCausalLM"), ("chatglm"));
+FAMILY(glm, ("GlmForCausalLM"), ());
 
 static ModelSpec glm4(const Meta& meta) {
   ModelSpec spec = glm(meta);
   for (LayerSpec& layer : spec.layers) sandwich(layer);
   return spec;
 }
-FAMILY(glm4, ("Glm4ForCausalLM"), ("glm4"));
+FAMILY(glm4, ("Glm4ForCausalLM"), ());
 
 static ModelSpec glm4_moe(const Meta& file) {
   const Meta meta = file.with_defaults({{"partial_rotary_factor", 0.5}});
@@ -28,14 +28,14 @@ static ModelSpec glm4_moe(const Meta& file) {
   use_experts(meta, spec, sigmoid_moe(meta), 1);
   return spec;
 }
-FAMILY(glm4_moe, ("Glm4MoeForCausalLM"), ("glm4moe"));
+FAMILY(glm4_moe, ("Glm4MoeForCausalLM"), ());
 
 static ModelSpec ernie4_5(const Meta& meta) {
   ModelSpec spec = neighbours(meta);
   spec.head.tied = meta.flag("tie_word_embeddings", true);
   return spec;
 }
-FAMILY(ernie4_5, ("Ernie4_5ForCausalLM"), ("ernie4_5"));
+FAMILY(ernie4_5, ("Ernie4_5ForCausalLM"), ());
 
 static ModelSpec ernie4_5_moe(const Meta& meta) {
   ModelSpec spec = ernie4_5(meta);
@@ -48,6 +48,6 @@ static ModelSpec ernie4_5_moe(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(ernie4_5_moe, ("Ernie4_5_MoeForCausalLM"), ("ernie4_5-moe"));
+FAMILY(ernie4_5_moe, ("Ernie4_5_MoeForCausalLM"), ());
 
 }  // namespace baize

@@ -21,7 +21,7 @@ static ModelSpec gpt2(const Meta& file) {
   }
   return spec;
 }
-FAMILY(gpt2, ("GPT2LMHeadModel"), ("gpt2"));
+FAMILY(gpt2, ("GPT2LMHeadModel"), ());
 
 static ModelSpec gpt(const Meta& meta) {
   ModelSpec spec = gpt2(meta);
@@ -42,7 +42,7 @@ static ModelSpec gpt_bigcode(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(gpt_bigcode, ("GPTBigCodeForCausalLM"), ("starcoder"));
+FAMILY(gpt_bigcode, ("GPTBigCodeForCausalLM"), ());
 
 static ModelSpec gpt_neo(const Meta& meta) {
   ModelSpec spec = gpt2(meta);

@@ -17,7 +17,7 @@ static ModelSpec gpt_neox(const Meta& file) {
   for (LayerSpec& layer : spec.layers) layer.sub[1].parallel = parallel;
   return spec;
 }
-FAMILY(gpt_neox, ("GPTNeoXForCausalLM"), ("gptneox"));
+FAMILY(gpt_neox, ("GPTNeoXForCausalLM"), ());
 
 static ModelSpec gpt_neox_japanese(const Meta& file) {
   const int64_t wide = file.integer("hidden_size") * file.integer("intermediate_multiple_size", 4);

@@ -17,6 +17,6 @@ static ModelSpec gpt_oss(const Meta& meta) {
   use_experts(meta, spec, moe);
   return spec;
 }
-FAMILY(gpt_oss, ("GptOssForCausalLM"), ("gpt-oss"));
+FAMILY(gpt_oss, ("GptOssForCausalLM"), ());
 
 }  // namespace baize

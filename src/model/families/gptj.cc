@@ -16,13 +16,13 @@ static ModelSpec gptj(const Meta& file) {
   }
   return spec;
 }
-FAMILY(gptj, ("GPTJForCausalLM"), ("gptj"));
+FAMILY(gptj, ("GPTJForCausalLM"), ());
 
 static ModelSpec codegen(const Meta& meta) {
   ModelSpec spec = gptj(meta);
   for (LayerSpec& layer : spec.layers) attn(layer).layout = {4, QkvLayout::Order::kQvk};
   return spec;
 }
-FAMILY(codegen, ("CodeGenForCausalLM"), ("codegen"));
+FAMILY(codegen, ("CodeGenForCausalLM"), ());
 
 }  // namespace baize

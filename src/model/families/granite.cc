@@ -6,16 +6,18 @@
 
 namespace baize {
 
-static ModelSpec granite(const Meta& meta) {
+ModelSpec granite_like(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   spec.embed.alpha = meta.number("embedding_multiplier", 1);
   spec.head.alpha = 1 / meta.number("logits_scaling", 1);
   for (LayerSpec& layer : spec.layers) {
     attn(layer).scale = meta.number("attention_multiplier", 1);
+    attn(layer).rope.interleaved = meta.gguf();  // converters reorder the rows, as for Llama
     for (Sublayer& sub : layer.sub) sub.scale = meta.number("residual_multiplier", 1);
   }
   return spec;
 }
+static ModelSpec granite(const Meta& meta) { return granite_like(meta); }
 FAMILY(granite, ("GraniteForCausalLM"), ("granite"));
 
 static ModelSpec granitemoe(const Meta& meta) {
@@ -26,7 +28,7 @@ static ModelSpec granitemoe(const Meta& meta) {
   use_experts(meta, spec, moe);
   return spec;
 }
-FAMILY(granitemoe, ("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"), ("granitemoe"));
+FAMILY(granitemoe, ("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"), ());
 
 static void windows_and_bases(const Meta& meta, ModelSpec& spec) {
   windows_by_type(meta, spec);

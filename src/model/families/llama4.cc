@@ -63,6 +63,6 @@ static ModelSpec dbrx(const Meta& file) {
   use_experts(meta, spec, moe);
   return spec;
 }
-FAMILY(dbrx, ("DbrxForCausalLM"), ("dbrx"));
+FAMILY(dbrx, ("DbrxForCausalLM"), ());
 
 }  // namespace baize

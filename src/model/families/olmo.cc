@@ -13,7 +13,7 @@ static ModelSpec olmo(const Meta& meta) {
   for (LayerSpec& layer : spec.layers) attn(layer).clip = meta.number("clip_qkv", 0);
   return spec;
 }
-FAMILY(olmo, ("OlmoForCausalLM"), ("olmo"));
+FAMILY(olmo, ("OlmoForCausalLM"), ());
 
 static ModelSpec olmo2(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -37,7 +37,7 @@ static ModelSpec olmoe(const Meta& meta) {
   use_experts(meta, spec, moe_like(meta));
   return spec;
 }
-FAMILY(olmoe, ("OlmoeForCausalLM"), ("olmoe"));
+FAMILY(olmoe, ("OlmoeForCausalLM"), ());
 
 static ModelSpec flex_olmo(const Meta& meta) {
   ModelSpec spec = olmo2(meta);

@@ -15,7 +15,7 @@ static ModelSpec phi(const Meta& file) {
   }
   return spec;
 }
-FAMILY(phi, ("PhiForCausalLM"), ("phi2"));
+FAMILY(phi, ("PhiForCausalLM"), ());
 
 static ModelSpec stablelm(const Meta& file) {
   const Meta meta = file.with_defaults({{"partial_rotary_factor", 0.25}});
@@ -30,7 +30,7 @@ static ModelSpec stablelm(const Meta& file) {
   }
   return spec;
 }
-FAMILY(stablelm, ("StableLmForCausalLM"), ("stablelm"));
+FAMILY(stablelm, ("StableLmForCausalLM"), ());
 
 static ModelSpec starcoder2(const Meta& meta) {
   ModelSpec spec = layer_norm_like(meta, "gelu_pytorch_tanh");
@@ -38,7 +38,7 @@ static ModelSpec starcoder2(const Meta& meta) {
   for (LayerSpec& layer : spec.layers) attn(layer).window = meta.integer("sliding_window", 0);
   return spec;
 }
-FAMILY(starcoder2, ("Starcoder2ForCausalLM"), ("starcoder2"));
+FAMILY(starcoder2, ("Starcoder2ForCausalLM"), ());
 
 static ModelSpec jais2(const Meta& meta) { return layer_norm_like(meta, "relu2"); }
 FAMILY(jais2, ("Jais2ForCausalLM"), ());
@@ -48,6 +48,6 @@ static ModelSpec nemotron(const Meta& file) {
   for_each_norm(spec, [](NormSpec& norm) { norm.plus_one = true; });
   return spec;
 }
-FAMILY(nemotron, ("NemotronForCausalLM"), ("nemotron"));
+FAMILY(nemotron, ("NemotronForCausalLM"), ());
 
 }  // namespace baize

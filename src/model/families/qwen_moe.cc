@@ -17,6 +17,10 @@ FAMILY(qwen2_moe, ("Qwen2MoeForCausalLM"), ("qwen2moe"));
 static ModelSpec qwen3_moe(const Meta& meta) {
   ModelSpec spec = qwen2_moe(meta);
   norm_qk(spec);
+  for (LayerSpec& layer : spec.layers) {  // GGUF files do not say it
+    MoeFfn* moe = std::get_if<MoeFfn>(&layer.sub.back().block);
+    if (moe != nullptr && meta.gguf()) moe->renormalise = true;
+  }
   return spec;
 }
 FAMILY(qwen3_moe, ("Qwen3MoeForCausalLM"), ("qwen3moe"));

@@ -13,7 +13,7 @@ static ModelSpec dots1(const Meta& meta) {
   use_experts(meta, spec, sigmoid_moe(meta.with_defaults({{"norm_topk_prob", false}})));
   return spec;
 }
-FAMILY(dots1, ("Dots1ForCausalLM"), ("dots1"));
+FAMILY(dots1, ("Dots1ForCausalLM"), ());
 
 static ModelSpec solar_open(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -25,13 +25,15 @@ FAMILY(solar_open, ("SolarOpenForCausalLM"), ());
 static ModelSpec minimax_m2(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   norm_qk(spec, Axis::kAll);
-  for (LayerSpec& layer : spec.layers) {
-    attn(layer).rope.rot_dim = meta.integer("rotary_dim", attn(layer).rope.rot_dim);
+  if (!meta.has("rope_parameters")) {  // else those say it
+    for (LayerSpec& layer : spec.layers) {
+      attn(layer).rope.rot_dim = meta.integer("rotary_dim", attn(layer).rope.rot_dim);
+    }
   }
   use_experts(meta, spec, sigmoid_moe(meta));
   return spec;
 }
-FAMILY(minimax_m2, ("MiniMaxM2ForCausalLM"), ("minimax-m2"));
+FAMILY(minimax_m2, ("MiniMaxM2ForCausalLM"), ());
 
 static ModelSpec afmoe(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -48,7 +50,7 @@ static ModelSpec afmoe(const Meta& meta) {
   use_experts(meta, spec, moe, meta.integer("num_dense_layers", 0));
   return spec;
 }
-FAMILY(afmoe, ("AfmoeForCausalLM"), ("afmoe"));
+FAMILY(afmoe, ("AfmoeForCausalLM"), ());
 
 static ModelSpec laguna(const Meta& meta) {
   ModelSpec spec = llama_like(meta);

@@ -14,7 +14,7 @@ static ModelSpec arcee(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(arcee, ("ArceeForCausalLM"), ("arcee"));
+FAMILY(arcee, ("ArceeForCausalLM"), ());
 
 static ModelSpec apertus(const Meta& meta) {
   ModelSpec spec = arcee(meta.with_defaults({{"hidden_act", "xielu"}}));
@@ -31,7 +31,7 @@ static ModelSpec bitnet(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(bitnet, ("BitNetForCausalLM"), ("bitnet"));
+FAMILY(bitnet, ("BitNetForCausalLM"), ());
 
 static ModelSpec cwm(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -47,6 +47,7 @@ static ModelSpec smollm3(const Meta& meta) {
   const int64_t interval = meta.integer("no_rope_layer_interval", 4);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const auto index = static_cast<int64_t>(i);
+    attn(spec.layers[i]).rope.interleaved = meta.gguf();  // converters reorder the rows, as for Llama
     if (meta.entry("no_rope_layers", index, (index + 1) % interval) == 0) attn(spec.layers[i]).rope = {};
   }
   return spec;
@@ -54,7 +55,7 @@ static ModelSpec smollm3(const Meta& meta) {
 FAMILY(smollm3, ("SmolLM3ForCausalLM"), ("smollm3"));
 
 static ModelSpec seed_oss(const Meta& meta) { return llama_like(meta); }
-FAMILY(seed_oss, ("SeedOssForCausalLM"), ("seed_oss"));
+FAMILY(seed_oss, ("SeedOssForCausalLM"), ());
 
 static ModelSpec nanochat(const Meta& meta) {
   ModelSpec spec = llama_like(meta);

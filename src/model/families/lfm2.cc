@@ -1,0 +1,33 @@
+// LFM2 (Liquid AI 2025): gated short convolutions in most layers, attention with q/k norms in the others; with experts.
+#include "model/family.h"
+
+namespace baize {
+
+static ModelSpec lfm2(const Meta& meta) {
+  ModelSpec spec = llama_like(meta);
+  spec.head.tied = meta.flag("tie_word_embeddings", meta.flag("tie_embedding", true));
+  norm_qk(spec);
+  const ShortConvSpec conv{.width = spec.dims.hidden, .conv = meta.integer("conv_L_cache", 3)};
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    DenseFfn& feed = ffn(spec.layers[i]);
+    if (meta.flag("block_auto_adjust_ff_dim", false)) {
+      const float wide = meta.number("block_ffn_dim_multiplier", 1) * static_cast<float>(2 * feed.ff / 3);
+      const int64_t step = std::max<int64_t>(1, meta.integer("block_multiple_of", 256));
+      feed.ff = (static_cast<int64_t>(wide) + step - 1) / step * step;
+    }
+    if (meta.text_at("layer_types", static_cast<int64_t>(i), "") == "conv") spec.layers[i].sub[0].block = conv;
+  }
+  return spec;
+}
+FAMILY(lfm2, ("Lfm2ForCausalLM"), ());
+
+static ModelSpec lfm2_moe(const Meta& meta) {
+  ModelSpec spec = lfm2(meta);
+  MoeFfn moe = sigmoid_moe(meta);
+  moe.norm_min = 1e-6f;
+  use_experts(meta, spec, moe, meta.integer("num_dense_layers", 2));
+  return spec;
+}
+FAMILY(lfm2_moe, ("Lfm2MoeForCausalLM"), ());
+
+}  // namespace baize

@@ -1,0 +1,69 @@
+// Mamba (Gu & Dao 2023), Falcon Mamba (2024: norms of the step size, B and C), Mamba-2 (Dao & Gu 2024), and Jamba
+// (Lieber et al. 2024: attention without positions in some layers, experts in others).
+#include "model/family.h"
+
+namespace baize {
+
+constexpr int64_t kNoLimit = 131072;  // these have no longest text; the engine needs one
+
+static ModelSpec mamba1(const Meta& file) {
+  const Meta meta = file.with_defaults({{"max_position_embeddings", kNoLimit}, {"rms_norm_eps", 1e-5}});
+  ModelSpec spec = layers_like(meta);
+  spec.head.tied = meta.flag("tie_word_embeddings", true);
+  const MambaSpec block{.width = meta.integer("intermediate_size", 2 * spec.dims.hidden),
+                        .state = meta.integer("state_size", 16),
+                        .rank = meta.integer("time_step_rank", (spec.dims.hidden + 15) / 16),
+                        .conv = meta.integer("conv_kernel", 4)};
+  for (LayerSpec& layer : spec.layers) layer.sub = {{.pre = spec.final_norm, .block = block}};
+  return spec;
+}
+FAMILY(mamba1, ("MambaForCausalLM"), ());
+
+static ModelSpec falcon_mamba(const Meta& meta) {
+  ModelSpec spec = mamba1(meta);
+  for (LayerSpec& layer : spec.layers) {
+    std::get<MambaSpec>(layer.sub[0].block).inner_norm = {
+        .present = true, .eps = meta.number("mixer_rms_eps", 1e-6f), .weightless = true};
+  }
+  return spec;
+}
+FAMILY(falcon_mamba, ("FalconMambaForCausalLM"), ());
+
+static ModelSpec mamba2(const Meta& file) {
+  const Meta meta = file.with_defaults({{"max_position_embeddings", kNoLimit},
+                                        {"mamba_n_heads", file.integer("num_heads", 0)},
+                                        {"mamba_d_head", file.integer("head_dim", 64)},
+                                        {"mamba_n_groups", file.integer("n_groups", 1)},
+                                        {"mamba_d_state", file.integer("state_size", 128)},
+                                        {"mamba_d_conv", file.integer("conv_kernel", 4)},
+                                        {"rms_norm_eps", 1e-5}});
+  ModelSpec spec = layers_like(meta);
+  RecurrenceSpec block = state_space_like(meta);
+  block.norm_groups = 1;
+  for (LayerSpec& layer : spec.layers) layer.sub = {{.pre = spec.final_norm, .block = block}};
+  return spec;
+}
+FAMILY(mamba2, ("Mamba2ForCausalLM"), ());
+
+static ModelSpec jamba(const Meta& file) {
+  ModelSpec spec = llama_like(file.with_defaults({{"max_position_embeddings", 262144}}));
+  MambaSpec block{.width = file.integer("mamba_expand", 2) * spec.dims.hidden,
+                  .state = file.integer("mamba_d_state", 16),
+                  .rank = file.integer("mamba_dt_rank", (spec.dims.hidden + 15) / 16),
+                  .conv = file.integer("mamba_d_conv", 4)};
+  block.inner_norm = spec.final_norm;
+  const MoeFfn moe = moe_like(file);
+  const auto every = [&](int64_t i, const char* period, const char* offset) {
+    return i % std::max<int64_t>(1, file.integer(period, 1)) == file.integer(offset, 0);
+  };
+  for (int64_t i = 0; i < file.layers(); ++i) {
+    LayerSpec& layer = spec.layers[static_cast<size_t>(i)];
+    attn(layer).rope = {};
+    if (!every(i, "attn_layer_period", "attn_layer_offset")) layer.sub[0].block = block;
+    if (moe.experts > 1 && every(i, "expert_layer_period", "expert_layer_offset")) layer.sub[1].block = moe;
+  }
+  return spec;
+}
+FAMILY(jamba, ("JambaForCausalLM"), ());
+
+}  // namespace baize

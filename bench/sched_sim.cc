@@ -20,7 +20,7 @@ namespace {
 using namespace baize;
 
 struct Settings {
-  double requests = 100000, rate = 12;          // a second
+  double requests = 100000, rate = 3;           // a second
   double prompt = 200, answer = 120;            // median tokens
   double common = 0.5, common_texts = 20;       // share of prompts that begin with one of so many texts of 256 tokens
   double rows = 512, seqs = 64, cache = 32768;  // of the scheduler

@@ -34,6 +34,10 @@ function(baize_isa_variant layer isa)
   target_link_libraries(${name} PRIVATE baize_ops)
   target_compile_options(${name} PRIVATE ${ARGN})
   target_compile_definitions(${name} PRIVATE BAIZE_ISA=${isa})
+  if(BAIZE_SANITIZE STREQUAL "address" AND CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    # Clang marks by a symbol that a program's globals are registered; made local, it lets them register twice.
+    target_compile_options(${name} PRIVATE "SHELL:-mllvm -asan-globals=0")
+  endif()
   string(LENGTH ${isa} length)
   set(joined ${CMAKE_CURRENT_BINARY_DIR}/${name}.o)
   add_custom_command(OUTPUT ${joined}

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "apps/batch_test.h"
 #include "apps/commands.h"
 #include "apps/load.h"
 #include "apps/options.h"
@@ -22,6 +23,7 @@ struct BenchArgs {
   std::string model;
   std::vector<int64_t> prefill = {32, 128, 512, 2048};
   std::vector<int64_t> depth = {0, 512};
+  std::vector<int64_t> batch;
   int64_t decode = 128;
   int repeats = 3;
   bool roof = false;
@@ -128,9 +130,58 @@ std::vector<SpeedCase> make_cases(const BenchArgs& args, int64_t context) {
   return cases;
 }
 
+// Prompts of the requests that come together: long enough that computing them shows in the time to the first token.
+constexpr int64_t kBatchPrompt = 64;
+
+std::vector<BatchResult> measure_batches(const BenchArgs& args, const LoadedModel& loaded, Engine& engine) {
+  std::vector<BatchResult> results;
+  run_batch(engine, {1, kBatchPrompt, 4});  // warms up
+  for (const int64_t streams : args.batch) {
+    const int64_t tokens = std::min(args.decode, loaded.memory.limits.context - kBatchPrompt);
+    results.push_back(run_batch(engine, {streams, kBatchPrompt, tokens}));
+  }
+  return results;
+}
+
+void print_batches_json(const std::vector<BatchResult>& results, const LoadedModel& loaded) {
+  Json tests = Json::array();
+  for (const BatchResult& result : results) {
+    tests.push_back({{"streams", result.test.streams},
+                     {"prompt_tokens", result.test.prompt},
+                     {"new_tokens", result.test.tokens},
+                     {"first_token_seconds_p50", result.first_median},
+                     {"first_token_seconds_max", result.first_last},
+                     {"decode_tokens_per_second", result.decode_rate},
+                     {"decode_tokens_per_second_per_stream", result.per_stream()},
+                     {"tokens_per_second", result.total_rate}});
+  }
+  fmt::print("{}\n", Json{{"device", loaded.backend->info().name}, {"batches", tests}}.dump(2));
+}
+
+void run_batches(BenchArgs args) {
+  const int64_t most = *std::max_element(args.batch.begin(), args.batch.end());
+  if (args.decode < 2) fail(ErrorKind::kInvalidArgument, "--batch needs at least 2 tokens to --decode");
+  args.config.parallel = most;
+  args.config.ctx = args.config.ctx > 0 ? args.config.ctx : kBatchPrompt + args.decode;
+  args.config.cache = most * args.config.ctx;
+  const LoadedModel loaded = load_model(open_model(args.model), args.config);
+  const std::unique_ptr<Engine> engine = loaded.make_engine();
+  const std::vector<BatchResult> results = measure_batches(args, loaded, *engine);
+  if (args.json) return print_batches_json(results, loaded);
+  Table table({">STREAMS", ">TOKENS/S", ">A STREAM", ">WITH PROMPTS", ">FIRST TOKEN", ">LAST'S FIRST"});
+  for (const BatchResult& result : results) {
+    table.add({std::to_string(result.test.streams), fmt::format("{:.1f}", result.decode_rate),
+               fmt::format("{:.1f}", result.per_stream()), fmt::format("{:.1f}", result.total_rate),
+               fmt::format("{:.0f} ms", 1e3 * result.first_median), fmt::format("{:.0f} ms", 1e3 * result.first_last)});
+  }
+  fmt::print("{}\n{} new tokens behind prompts of {}\n\n{}", loaded.backend->info().name, args.decode, kBatchPrompt,
+             table.text());
+}
+
 void run(const BenchArgs& args) {
   if (args.roof) return run_roof(args);
   if (args.model.empty()) fail(ErrorKind::kInvalidArgument, "bench needs a MODEL, or --roof");
+  if (!args.batch.empty()) return run_batches(args);
   const LoadedModel loaded = load_model(open_model(args.model), args.config);
   const std::vector<SpeedCase> cases = make_cases(args, loaded.memory.limits.context);
   int64_t longest = 0;
@@ -165,6 +216,10 @@ void add_bench_command(CLI::App& program) {
       ->check(depths)
       ->type_name("N")
       ->capture_default_str();
+  command->add_option("--batch", args->batch, "measure the engine with so many requests at once instead")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{4096}))
+      ->type_name("N");
   command->add_option("--repeats", args->repeats, "the median of so many counts")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();

@@ -191,7 +191,7 @@ void Scheduler::plan_running(StepPlan& plan, Budget& left, bool long_ones, int64
 // In order, those that can begin now; none overtakes one that only lacks pages.
 void Scheduler::plan_waiting(StepPlan& plan, Budget& left, bool long_ones, int64_t kept) {
   int64_t slots = limits_.seqs - running();
-  for (auto at = waiting_.begin(); at != waiting_.end() && slots > 0 && left.rows > kept && left.out_rows > 1;) {
+  for (auto at = waiting_.begin(); at != waiting_.end() && slots > 0 && left.rows > kept && left.out_rows > 0;) {
     Entry& e = **at++;
     if (waits_for_running(e)) continue;
     const PrefixTree::Match found = match(e);

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <new>
 
 #include "base/check.h"
 #include "ops/dequant.h"
@@ -124,6 +125,22 @@ void CpuOps::do_gather_out_rows(const Tensor& x, const Tensor& out) {
       std::memcpy(row_of(out, i), row_of(x, rows[i]), static_cast<size_t>(x.shape[1]) * sizeof(float));
     }
   });
+}
+
+void CpuOps::do_sample(const SampleArgs& args, const Tensor& logits) {
+  if (dry()) return;
+  // Filtering a vocabulary takes the memory of its candidates, and a worker must not throw.
+  std::atomic<bool> no_memory{false};
+  pool_.parallel_for(logits.shape[0], 1, [&](int64_t begin, int64_t end) {
+    const auto first = static_cast<size_t>(begin), count = static_cast<size_t>(end - begin);
+    try {
+      sample_on_host({args.rows.subspan(first, count), args.out.subspan(first, count)},
+                     logits.rows(begin, end - begin));
+    } catch (const std::bad_alloc&) {
+      no_memory = true;
+    }
+  });
+  if (no_memory) throw std::bad_alloc();
 }
 
 const CpuOps::RopeTable& CpuOps::rope_table(const Rope& rope) {

@@ -31,6 +31,7 @@ class CpuOps : public Ops {
   void do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) override;
   void do_attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) override;
   void do_gather_out_rows(const Tensor& x, const Tensor& out) override;
+  void do_sample(const SampleArgs& args, const Tensor& logits) override;
 
  private:
   /// Cosines and sines of every row of the step, [rows][pairs] each, for one Rope.

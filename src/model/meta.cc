@@ -189,7 +189,10 @@ std::string Meta::layer_type(int64_t layer, const std::string& otherwise) const 
     wrong("layer_types", "a list with one entry a layer");
   }
   const Json& type = (*list)[static_cast<size_t>(layer)];
-  if (!type.is_string()) wrong("layer_types", "a list of strings");
+  if (type != "full_attention" && type != "sliding_attention") {
+    fail(ErrorKind::kUnsupported, "{}: layer_types[{}] is {}; this family has full_attention and sliding_attention",
+         checkpoint_.path(), layer, type.dump().substr(0, 60));
+  }
   return type.get<std::string>();
 }
 

@@ -47,7 +47,7 @@ class Meta {
   int64_t layers() const;
   int64_t vocab() const;    // vocab_size; for GGUF, the rows of the embedding table
   int64_t context() const;  // configured, else max_position_embeddings
-  /// layer_types[layer] ("full_attention", "sliding_attention", ...), or `otherwise` when the file has no such list.
+  /// layer_types[layer] ("full_attention", "sliding_attention"), or `otherwise` when the file has no such list.
   /// GGUF files have sliding_window_pattern instead: a period, or a flag a layer.
   std::string layer_type(int64_t layer, const std::string& otherwise) const;
   /// hidden_activation or hidden_act, by its Hugging Face name. Throws Error(kUnsupported) for an unknown one.

@@ -421,10 +421,12 @@ const SourceTensor* TensorNames::find(std::string_view canonical, int64_t layer,
 
 const SourceTensor& TensorNames::need(std::string_view canonical, int64_t layer, int64_t expert) {
   if (const SourceTensor* tensor = find(canonical, layer, expert)) return *tensor;
+  constexpr int kMostNamed = 3;
   std::string names;
+  int named = 0;
   for (const std::string& name : spellings(canonical, layer, expert)) {
     if (!name.ends_with('.' + std::string(canonical.substr(canonical.rfind('.') + 1)))) continue;
-    names += (names.empty() ? "" : " or ") + name;
+    if (++named <= kMostNamed) names += (names.empty() ? "" : " or ") + name;
   }
   fail(ErrorKind::kCorrupt, "{}: tensor {} is missing; the checkpoint does not match its configuration",
        checkpoint_.path(), names);

@@ -1,5 +1,5 @@
-// Attention in some layers and in the others: lightning attention (MiniMax-01 2025: residuals of the normed input), RG-LRU
-// (RecurrentGemma, Botev et al. 2024). And RWKV-4 (Peng et al. 2023), which has no attention.
+// Attention in some layers and in the others: lightning attention (MiniMax-01 2025: residuals of the normed input),
+// RG-LRU (RecurrentGemma, Botev et al. 2024). And RWKV-4 (Peng et al. 2023), which has no attention.
 #include <cmath>
 
 #include "model/family.h"

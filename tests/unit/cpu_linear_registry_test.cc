@@ -14,7 +14,7 @@ TEST(LinearRegistry, EveryVariantHasItsOwnKernelForEveryType) {
   for (const Isa isa : usable_isas()) {
     const std::string prefix = std::string(to_string(isa)) + ".";
     for (const QuantFormat& format : all_formats()) {
-      for (const Compute compute : {Compute::kExact, Compute::kAuto}) {
+      for (const Compute compute : {Compute::kExact, Compute::kAuto, Compute::kInvariant}) {
         Linear linear;
         linear.shape = {format, 64, 512};
         choose_kernels(linear_kernels(isa), compute, linear);
@@ -46,7 +46,7 @@ TEST(LinearRegistry, NamesAreUnique) {
 // Quantised weights have one layout, plain ones none: changing the mode or m never needs a second copy.
 TEST(LinearRegistry, OnePackForAllRangesAndModes) {
   for (const QuantFormat& format : all_formats()) {
-    for (const Compute compute : {Compute::kExact, Compute::kAuto}) {
+    for (const Compute compute : {Compute::kExact, Compute::kAuto, Compute::kInvariant}) {
       Linear linear;
       linear.shape = {format, 33, 512};
       const Pack* pack = choose_kernels(linear_kernels(chosen_isa()), compute, linear);

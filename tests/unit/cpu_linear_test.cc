@@ -309,5 +309,26 @@ TEST_P(LinearKernels, SubnormalScales) {
 INSTANTIATE_TEST_SUITE_P(EveryVariant, LinearKernels, testing::ValuesIn(usable_isas().begin(), usable_isas().end()),
                          [](const testing::TestParamInfo<Isa>& isa) { return std::string(to_string(isa.param)); });
 
+// Compute::kInvariant: a row comes to the same bits alone, among few and among many.
+TEST(LinearInvariant, RowsDoNotDependOnTheirNumber) {
+  ThreadPool pool(2);
+  for (const Isa isa : usable_isas()) {
+    for (const QuantFormat& format : all_formats()) {
+      std::mt19937 rng(4);
+      constexpr int64_t kN = 37, kK = 768, kMost = 41;
+      Weights weights(format, kN, kK, rng);
+      weights.choose(isa, Compute::kInvariant);
+      for (const LinearKernel* kernel : weights.linear.by_m) EXPECT_EQ(kernel, weights.linear.by_m[0]);
+      std::vector<float> x = random_x(kMost * kK, rng);
+      const std::vector<float> all = multiply(pool, weights.linear, x, kMost);
+      for (const int64_t m : {1, 2, 3, 7, 16, 17}) {
+        std::vector<float> last(x.end() - m * kK, x.end());
+        const std::vector<float> out = multiply(pool, weights.linear, last, m);
+        EXPECT_TRUE(std::equal(out.begin(), out.end(), all.end() - m * kN)) << format.name() << " m " << m;
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace baize::cpu

@@ -31,7 +31,7 @@ struct Norm {
   Tensor weight;  // f32 [dim]; absent: the norm itself is absent. Of queries and keys also [heads, dim]
   float eps = 0;
   bool center = false;
-  Tensor bias;  // f32 as weight; absent: none
+  Tensor bias = {};  // f32 as weight; absent: none
   bool present() const { return weight.present(); }
   /// What every backend computes: an RMS norm with one weight a dimension.
   bool plain() const { return !center && !bias.present() && weight.shape.rank() <= 1; }
@@ -69,10 +69,10 @@ struct QkvArgs {
   AttnShape shape;
   Norm q_norm, k_norm;  // over head_dim, before the rotation; absent: none
   Rope rope;
-  Norm v_norm;             // over the value dimension
+  Norm v_norm = {};        // over the value dimension
   bool norm_last = false;  // q_norm and k_norm after the rotation
   bool store = true;       // false: qkv holds queries only, keys and values are another layer's
-  Temperature temperature;
+  Temperature temperature = {};
   bool plain() const {
     return q_norm.plain() && k_norm.plain() && !v_norm.present() && !norm_last && store && temperature.scale == 0;
   }
@@ -84,11 +84,11 @@ struct AttnArgs {
   float softcap = 0;     // > 0: softcap * tanh(score / softcap), before the mask
   int64_t window = 0;    // > 0: position p sees only (p - window, p]
   bool chunked = false;  // position p sees only what lies in its own stretch of `window` positions instead
-  Tensor
-      sinks;  // f32 [heads]: a score that takes part in the softmax and has no value (Xiao et al. 2023); absent: none
-  Tensor slopes;    // f32 [heads]: score -= slope * distance (ALiBi, Press et al. 2021); absent: none
-  Tensor selected;  // i32 [rows, count]: the only positions a row sees, -1 for none; absent: all
-  Tensor bias;      // f32 [rows, kv_heads, keys]: added to the scores, -inf hides; absent: none
+  // f32 [heads]: a score that takes part in the softmax and has no value (Xiao et al. 2023); absent: none
+  Tensor sinks = {};
+  Tensor slopes = {};    // f32 [heads]: score -= slope * distance (ALiBi, Press et al. 2021); absent: none
+  Tensor selected = {};  // i32 [rows, count]: the only positions a row sees, -1 for none; absent: all
+  Tensor bias = {};      // f32 [rows, kv_heads, keys]: added to the scores, -inf hides; absent: none
   bool plain() const {
     return !chunked && !sinks.present() && !slopes.present() && !selected.present() && !bias.present();
   }
@@ -129,14 +129,14 @@ struct ConvArgs {
   int64_t width = 0;
   Activation activation = Activation::kIdentity;
   Tensor weight;       // f32 [channels * width], oldest first
-  Tensor bias;         // f32 [channels]; absent: none
+  Tensor bias = {};    // f32 [channels]; absent: none
   int64_t offset = 0;  // of its part of the state, in floats
 };
 
 /// Step sizes and decays: a = clamp(softplus(a + bias), least, most), decay = exp(-rate * a).
 struct DecayArgs {
-  Tensor rate;  // f32 [heads]: of an equal stretch of columns each
-  Tensor bias;  // f32 [columns]
+  Tensor rate;       // f32 [heads]: of an equal stretch of columns each
+  Tensor bias = {};  // f32 [columns]
   float least = 0, most = 3e38f;
 };
 
@@ -200,7 +200,7 @@ struct RouteArgs {
   bool softmax_last = false;  // weights = softmax of the chosen logits
   float scale = 1;            // multiplies the weights
   float sparse_mixer = 0;     // > 0: two experts by SparseMixer (Liu et al. 2023) with this jitter; top_k is 2
-  Tensor bias;                // f32 [experts]: added to the scores for the choice only; absent: none
+  Tensor bias = {};           // f32 [experts]: added to the scores for the choice only; absent: none
   Tensor by_token;            // i32 [vocab, top_k]: the experts of each token id (hash routing); absent: none
 };
 

@@ -120,7 +120,9 @@ TEST(Params, OpenApiKnowsThemAll) {
   const Json& schema = document["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]
                                ["schema"]["properties"];
   for (const Param& param : params()) {
-    if ((param.dialects & kCompletion) != 0) EXPECT_TRUE(schema.contains(param.name)) << param.name;
+    if ((param.dialects & kCompletion) != 0) {
+      EXPECT_TRUE(schema.contains(param.name)) << param.name;
+    }
   }
   EXPECT_EQ(schema["top_p"]["maximum"], 1);
   EXPECT_FALSE(schema.contains("messages"));

@@ -257,7 +257,7 @@ void Bench::step(int64_t batch, int64_t rows, int64_t at) {
   }
   forward(model_, input, *ops_, {logits});
   if (!wait_) return;
-  const std::vector<SampleRow> sample_rows(static_cast<size_t>(batch), SampleRow{{.temperature = 0}, {}, {}});
+  const std::vector<SampleRow> sample_rows(static_cast<size_t>(batch), SampleRow{{.temperature = 0}, {}, {}, {}});
   chosen_.assign(static_cast<size_t>(batch), -2);
   ops_->sample({sample_rows, chosen_}, logits);
 }

@@ -112,7 +112,8 @@ BAIZE_INLINE Ints multiply_add(Ints sum, Ints a, Ints b) {
 #else
 using Ints = I32;
 constexpr int64_t kMultiplies = kLanes;
-BAIZE_INLINE Ints multiply_add(Ints sum, Ints a, Ints b) { return sum + (a ^ sum) * b; }
+// With the constants below a generator of full period: no loop of it can be left out.
+BAIZE_INLINE Ints multiply_add(Ints sum, Ints a, Ints b) { return sum * b + a; }
 #endif
 
 constexpr int64_t kInt8Operations = 2 * kChains * kMultiplies;

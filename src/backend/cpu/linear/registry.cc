@@ -135,7 +135,7 @@ void add_plain(Kernels& kernels, int priority) {
 // The tile kernels for many rows; f32 weights have none.
 template <QuantType type>
 bool for_many(const LinearQuery& query) {
-  return for_more<type>(query) && query.range == MRange::kMany;
+  return for_more<type>(query) && query.compute == Compute::kAuto && query.range == MRange::kMany;
 }
 template <PlainType type>
 bool for_many_plain(const LinearQuery& query) {

@@ -159,8 +159,8 @@ def train_bpe():
 
 @pytest.mark.parametrize("train", [train_wordpiece, train_unigram, train_bpe])
 def test_trained_folder(tool, tmp_path, train):
-    reference = train()
-    reference.save(str(tmp_path / "tokenizer.json"))
+    train().save(str(tmp_path / "tokenizer.json"))
+    reference = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))  # scores as the file says them: near ties hang on the last bit
     # What transformers ignores must not cut or pad the ids.
     data = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     data["truncation"] = {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0}

@@ -21,6 +21,7 @@ class Chat:
         options = {"locale": "en-US", "viewport": {"width": 1200, "height": 800}} | options
         self.url, self.context, self.faults = url, chromium.new_context(**options), []
         self.context.on("page", self.watch)
+        self.context.set_default_timeout(60_000)
         self.page = self.context.new_page()
         self.page.goto(url)
         self.expect("#composer").to_be_visible()

@@ -1,5 +1,5 @@
 // The whole page: header, list of conversations, thread, composer, dialogs, and the keys that work everywhere.
-import { useEffect } from 'preact/hooks';
+import { useEffect, useLayoutEffect } from 'preact/hooks';
 import { language, t } from '../i18n';
 import * as chats from '../state/chats';
 import { problemText } from '../state/problems';
@@ -151,7 +151,8 @@ function onKeyDown(event: KeyboardEvent): void {
 }
 
 export function App() {
-  useEffect(() => {
+  // Before the page is first painted: what is seen also listens.
+  useLayoutEffect(() => {
     document.addEventListener('keydown', onKeyDown);
     return () => document.removeEventListener('keydown', onKeyDown);
   }, []);

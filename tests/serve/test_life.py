@@ -55,7 +55,7 @@ class Streaming:
 
 def test_running_answers_are_finished(start):
     server = start("--grace", 60)
-    stream = Streaming(server, tokens=2000)
+    stream = Streaming(server, tokens=8000)
     with socket.create_connection((server.host, server.port)) as kept:
         server.terminate()
         time.sleep(0.1)

@@ -10,31 +10,8 @@
 
 namespace baize::ref {
 
-namespace {
-
-// Turns the first rot_dim values of a head in place. Angles are f32 products, as in the `transformers` library.
-void rotate(const Rope& rope, const std::vector<float>& inv_freq, int64_t position, float* head) {
-  const auto pairs = static_cast<int64_t>(inv_freq.size());
-  for (int64_t i = 0; i < pairs; ++i) {
-    const double angle = static_cast<float>(position) * inv_freq[static_cast<size_t>(i)];
-    const float c = static_cast<float>(std::cos(angle)) * rope.scale;
-    const float s = static_cast<float>(std::sin(angle)) * rope.scale;
-    float& a = head[rope.interleaved ? 2 * i : i];
-    float& b = head[rope.interleaved ? 2 * i + 1 : i + pairs];
-    const float turned = a * c - b * s;
-    b = b * c + a * s;
-    a = turned;
-  }
-}
-
-}  // namespace
-
 int64_t RefOps::cache_offset(const Tensor& view, int group, int64_t seq, int64_t position, int64_t head) const {
-  const Tensor& table = input().block_tables[static_cast<size_t>(group)];
-  const int64_t block = view.shape[1];
-  const int64_t page = table.as<const int32_t>()[seq * table.strides[0] + position / block];
-  BAIZE_CHECK(page >= 0 && page < view.shape[0]);
-  return page * view.strides[0] + position % block * view.strides[1] + head * view.strides[2];
+  return host::cache_offset(input(), view, group, seq, position, head);
 }
 
 void RefOps::do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) {

@@ -13,11 +13,6 @@ namespace baize::ref {
 
 namespace {
 
-float* row_of(const Tensor& t, int64_t r) {
-  BAIZE_CHECK(t.dtype == DType::kF32 && t.strides[t.shape.rank() - 1] == 1);
-  return t.as<float>() + r * t.strides[0];
-}
-
 float apply(Activation activation, float x) {
   switch (activation) {
     case Activation::kSilu:

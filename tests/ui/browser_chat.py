@@ -11,6 +11,12 @@ from playwright.sync_api import expect
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_MODEL = "smollm2:135m"
 
+TEXTS = "() => [...document.querySelectorAll('article')].map((a) => [...a.querySelectorAll('.bubble, .markdown')].at(-1)?.innerText)"
+ANSWERED = """(text) => {
+    const [question, answer] = [...document.querySelectorAll('article')].slice(-2);
+    return answer?.matches('.assistant:not([aria-busy])') && question.querySelector('.bubble')?.textContent.trim() === text;
+}"""
+
 expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
 
 
@@ -62,9 +68,11 @@ class Chat:
     def ask(self, text):
         """Sends a message and waits until its answer is there."""
         self.type(text)
+        self.page.wait_for_function(ANSWERED, arg=text.strip())
         self.settled()
 
     def settled(self):
+        """Waits until nothing is being answered. What began the answer must be on show already."""
         self.expect("article.assistant >> nth=-1").not_to_have_attribute("aria-busy", "true")
         expect(self.page.get_by_role("button", name="Stop")).to_have_count(0)
 
@@ -74,7 +82,13 @@ class Chat:
 
     def texts(self):
         """What the messages on show say, without their buttons."""
-        return [a.locator(".bubble, .markdown").last.inner_text() for a in self.page.locator("article").all()]
+        return self.page.evaluate(TEXTS)
+
+    def expect_texts(self, *texts):
+        """Waits until the messages on show say `texts`."""
+        expect(self.page.locator("article")).to_have_count(len(texts))
+        for i, text in enumerate(texts):
+            expect(self.page.locator("article").nth(i).locator(".bubble, .markdown").last).to_have_text(text)
 
 
 class RealServer:

@@ -14,7 +14,7 @@ def bodies(server):
 def test_an_answer(chat, server):
     server.script = lambda _: Answer([0.2, *words("Hello **there**, friend.")])
     chat.ask("Hi")
-    assert chat.texts() == ["Hi", "Hello there, friend."]
+    chat.expect_texts("Hi", "Hello there, friend.")
     expect(chat.answer.locator("strong")).to_have_text("there")
     figures = chat.answer.locator(".figures").inner_text()
     assert re.search(
@@ -67,22 +67,22 @@ def test_edit_regenerate_and_branches(chat, server):
     chat.ask("b")
     chat.button("Answer again").last.click()
     chat.settled()
-    assert chat.texts() == ["a", "a 1", "b", "b 3"]
+    chat.expect_texts("a", "a 1", "b", "b 3")
     expect(chat.answer.locator(".versions")).to_have_text("2 / 2")
     chat.answer.get_by_role("button", name="Previous version").click()
-    assert chat.texts() == ["a", "a 1", "b", "b 2"]
+    chat.expect_texts("a", "a 1", "b", "b 2")
     chat.find("article.user").first.hover()
     chat.find("article.user").first.get_by_role("button", name="Edit").click()
     chat.page.keyboard.type("x")
     chat.page.keyboard.press("Enter")
     chat.settled()
-    assert chat.texts() == ["ax", "ax 4"]
+    chat.expect_texts("ax", "ax 4")
     assert bodies(server)[-1]["messages"] == [{"role": "user", "content": "ax"}]
     chat.find("article.user").first.get_by_role("button", name="Previous version").click()
-    assert chat.texts() == ["a", "a 1", "b", "b 3"]
+    chat.expect_texts("a", "a 1", "b", "b 3")
     chat.page.reload()
     chat.expect("article").to_have_count(4)
-    assert chat.texts() == ["a", "a 1", "b", "b 3"]
+    chat.expect_texts("a", "a 1", "b", "b 3")
 
 
 def test_edit_the_last_message_by_keyboard(chat):
@@ -94,7 +94,7 @@ def test_edit_the_last_message_by_keyboard(chat):
     chat.page.keyboard.press("Escape")
     chat.expect(".editor").to_have_count(0)
     chat.expect("#composer").to_be_focused()
-    assert chat.texts() == ["first", "You said: first"]
+    chat.expect_texts("first", "You said: first")
 
 
 def test_conversations(chat):
@@ -108,7 +108,7 @@ def test_conversations(chat):
     chat.page.keyboard.type("said: about APPLES")
     chat.expect(".entry").to_have_count(1)
     chat.find(".entry .title").click()
-    assert chat.texts()[0] == "About apples"
+    expect(chat.find("article.user .bubble").first).to_have_text("About apples")
     chat.find("#search").fill("no such words")
     chat.expect(".entries").to_contain_text("No chat matches")
     chat.find("#search").fill("")
@@ -137,7 +137,7 @@ def test_answers_go_on_in_the_background(chat, server):
     chat.ask("fast")
     chat.find(".entry .title >> text=slow").click()
     chat.settled()
-    assert chat.texts() == ["slow", "One more more more more more end."]
+    chat.expect_texts("slow", "One more more more more more end.")
 
 
 def test_export_and_import(chat, server, open_chat, tmp_path):
@@ -167,7 +167,7 @@ def test_export_and_import(chat, server, open_chat, tmp_path):
     other.page.keyboard.press("Escape")
     other.find(".entry .title").click()
     other.expect("article").to_have_count(2)
-    assert other.texts() == ["Really?", "Yes"]
+    other.expect_texts("Really?", "Yes")
 
 
 def test_settings(chat, server):

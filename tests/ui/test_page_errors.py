@@ -12,7 +12,7 @@ def test_a_bad_request_is_told_in_the_servers_words(chat, server):
     chat.button("Try again").click()
     chat.settled()
     chat.expect("article").to_have_count(2)
-    assert chat.texts() == ["long", "Fine."]
+    chat.expect_texts("long", "Fine.")
 
 
 def test_busy(chat, server):
@@ -66,7 +66,7 @@ def test_the_key_is_asked_for(open_chat, server):
     field.fill("other")
     chat.page.keyboard.press("Enter")
     chat.settled()
-    assert chat.texts() == ["x", "You said: x", "y", "You said: y"]
+    chat.expect_texts("x", "You said: x", "y", "You said: y")
 
 
 def test_an_answer_cut_off_by_a_reload_is_kept(chat, server):
@@ -85,4 +85,4 @@ def test_without_storage(open_chat):
     chat.page.reload()
     chat.expect(".banner").to_contain_text("does not let the page keep chats")
     chat.ask("x")
-    assert chat.texts() == ["x", "You said: x"]
+    chat.expect_texts("x", "You said: x")

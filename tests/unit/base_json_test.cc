@@ -54,5 +54,31 @@ TEST(Json, AMillionLevelsDoNotOverflowTheStack) {
   EXPECT_NE(message_of(std::string(1000000, '[')), "");
 }
 
+TEST(Json, MessageIsShortWhateverWasRead) {
+  EXPECT_LT(message_of("[" + std::string(100000, '\t') + "x]").size(), 400u);
+}
+
+std::string members(int count) {
+  std::string text = "{";
+  for (int i = 0; i < count; ++i) text += "\"" + std::to_string(i) + "\":" + (i % 2 ? "1," : "{},");
+  text.back() = '}';
+  return text;
+}
+
+TEST(Json, ManyMembersInOrderEndSoon) {
+  EXPECT_EQ(parse_ordered_json(members(6000), "body").size(), 6000u);
+  EXPECT_EQ(parse_json(members(100000), "body").size(), 100000u);
+  try {
+    parse_ordered_json(members(1000000), "body");  // 5 * 10^11 comparisons
+    ADD_FAILURE() << "accepted";
+  } catch (const Error& e) {
+    EXPECT_STREQ(e.what(), "body: JSON objects with too many members");
+  }
+  std::string list = "[";
+  for (int i = 0; i < 200000; ++i) list += "{\"a\":1,\"b\":2},";
+  list.back() = ']';
+  EXPECT_EQ(parse_ordered_json(list, "body").size(), 200000u);
+}
+
 }  // namespace
 }  // namespace baize

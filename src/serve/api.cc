@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <new>
 
 #include "base/log.h"
 #include "serve/routes.h"
@@ -54,14 +53,8 @@ std::unique_ptr<Task> Api::handle(const Request& request, Reply& reply, const Wa
   try {
     if (add_cors(request, reply)) return nullptr;
     return dispatch(request, reply, wake);
-  } catch (const ApiError& error) {
-    report(error, reply);
-  } catch (const Error& error) {
-    report(to_api_error(error), reply);
-  } catch (const std::bad_alloc&) {
-    report({503, "out_of_resources", "", "out of memory"}, reply);
-  } catch (const std::exception& error) {
-    report({500, "internal_error", "", error.what()}, reply);
+  } catch (...) {
+    report(current_api_error(), reply);
   }
   return nullptr;
 }
@@ -70,6 +63,7 @@ void Api::refuse(int status, const std::string& why, Reply& reply) {
   const char* code = status == 408   ? "timeout"
                      : status == 413 ? "request_too_large"
                      : status == 431 ? "headers_too_large"
+                     : status == 500 ? "internal_error"
                      : status == 503 ? "unavailable"
                                      : "invalid_http";
   report({status, code, "", why}, reply);

@@ -24,7 +24,7 @@ class Api final : public Service {
   const std::vector<ServedModel>& models() const { return models_; }
   const std::string& version() const { return version_; }
   bool needs_key() const { return !config_.api_keys.empty(); }
-  const ServiceMetrics& metrics() const { return metrics_; }
+  ServiceMetrics& metrics() const { return metrics_; }
 
  private:
   std::unique_ptr<Task> dispatch(const Request& request, Reply& reply, const Wake& wake);
@@ -35,7 +35,7 @@ class Api final : public Service {
   const ServeConfig config_;
   const std::vector<ServedModel> models_;
   const std::string version_;
-  ServiceMetrics metrics_;
+  mutable ServiceMetrics metrics_;  // guards itself
 };
 
 }  // namespace baize::serve

@@ -1,5 +1,7 @@
 #include "serve/api_error.h"
 
+#include <new>
+
 #include "serve/json_text.h"
 
 namespace baize::serve {
@@ -37,6 +39,22 @@ ApiError to_api_error(const Error& error) {
       return {503, "out_of_resources", "", error.what()};
     default:
       return {500, "internal_error", "", error.what()};
+  }
+}
+
+ApiError current_api_error() {
+  try {
+    throw;
+  } catch (const ApiError& error) {
+    return error;
+  } catch (const Error& error) {
+    return to_api_error(error);
+  } catch (const std::bad_alloc&) {
+    return {503, "out_of_resources", "", "the server has no memory left for this request: try again later"};
+  } catch (const std::exception& error) {
+    return {500, "internal_error", "", error.what()};
+  } catch (...) {
+    return {500, "internal_error", "", "the server failed for an unknown reason"};
   }
 }
 

@@ -30,6 +30,9 @@ template <typename... Args>
 /// What an error of the engine or the text layer means to a client.
 ApiError to_api_error(const Error& error);
 
+/// The same of the exception that is being handled: for use in a catch block.
+ApiError current_api_error();
+
 /// {"error": {...}}
 std::string error_json(const ApiError& error);
 

@@ -13,8 +13,8 @@ namespace {
 
 class Generation final : public Task {
  public:
-  Generation(const ServedModel& model, ApiParams params, Dialect dialect, double received)
-      : model_(model), params_(std::move(params)), dialect_(dialect), received_(received) {}
+  Generation(const ServedModel& model, ApiParams params, const GenerationCall& call)
+      : model_(model), params_(std::move(params)), call_(call) {}
 
   void begin(const Wake& wake);
   void advance(Reply& reply) override;
@@ -24,6 +24,7 @@ class Generation final : public Task {
   void check_prompt(const std::vector<Token>& ids) const;
   GenRequest make_request(const std::vector<Token>& ids, uint64_t seed) const;
   int64_t answers_each() const { return params_.best_of.value_or(params_.n); }
+  void move_on(Reply& reply);
   void drain(Answer& answer, Reply& reply);
   void take(Answer& answer, Tokens tokens, Reply& reply);
   void give_prompt(Answer& answer, const PromptLogprobs* logprobs, Reply& reply);
@@ -37,8 +38,7 @@ class Generation final : public Task {
 
   const ServedModel& model_;
   const ApiParams params_;
-  const Dialect dialect_;
-  const double received_;
+  const GenerationCall call_;
   std::vector<std::vector<Token>> prompts_;
   std::vector<Answer> answers_;
   std::unique_ptr<AnswerFormat> format_;
@@ -47,7 +47,7 @@ class Generation final : public Task {
 
 std::vector<TokenPrompt> Generation::make_prompts() const {
   std::vector<TokenPrompt> prompts;
-  if (dialect_ == kChat) {
+  if (call_.dialect == kChat) {
     prompts.push_back(chat_prompt(model_, params_));
   } else {
     for (const Prompt& prompt : params_.prompts) prompts.push_back(text_prompt(model_, prompt, true));
@@ -56,7 +56,7 @@ std::vector<TokenPrompt> Generation::make_prompts() const {
 }
 
 void Generation::check_prompt(const std::vector<Token>& ids) const {
-  const char* param = dialect_ == kChat ? "messages" : "prompt";
+  const char* param = call_.dialect == kChat ? "messages" : "prompt";
   if (ids.empty()) bad_request(param, "the prompt is empty: give at least one token");
   const int64_t context = model_.engine->context();
   if (static_cast<int64_t>(ids.size()) <= context) return;
@@ -99,7 +99,7 @@ void Generation::begin(const Wake& wake) {
   for (size_t i = 0; i < prompts.size(); ++i) {
     for (int64_t k = 0; k < answers_each(); ++k) {
       RequestHandle handle = model_.engine->submit(make_request(prompts[i].ids, seed + static_cast<uint64_t>(k)), wake);
-      AnswerText text(*model_.text, prompts[i].start, params_.stop, dialect_ == kCompletion);
+      AnswerText text(*model_.text, prompts[i].start, params_.stop, call_.dialect == kCompletion);
       Answer answer(std::move(handle), std::move(text));
       answer.index = static_cast<int64_t>(i) * params_.n + k;
       answer.prompt = i;
@@ -117,10 +117,18 @@ void Generation::begin(const Wake& wake) {
     prompts_.push_back(prompt.ids);
     info.prompts.push_back(std::move(prompt.ids));
   }
-  format_ = dialect_ == kChat ? chat_format(std::move(info)) : completion_format(std::move(info));
+  format_ = call_.format(std::move(info));
 }
 
 void Generation::advance(Reply& reply) {
+  try {
+    move_on(reply);
+  } catch (...) {
+    fail_reply(current_api_error(), reply);
+  }
+}
+
+void Generation::move_on(Reply& reply) {
   for (Answer& answer : answers_) {
     if (!answer.done.has_value()) drain(answer, reply);
     if (reply.done) return;
@@ -174,7 +182,7 @@ void Generation::take(Answer& answer, Tokens tokens, Reply& reply) {
   if (answer.text.stopped() || params_.max_tokens == 0) return;
   const double now = now_seconds();
   if (answer.last_token == 0) {
-    model_.metrics->first_token.observe(now - received_);
+    model_.metrics->first_token.observe(now - call_.received);
   } else {
     model_.metrics->between_tokens.observe(now - answer.last_token);
   }
@@ -213,7 +221,7 @@ void Generation::end_answer(Answer& answer, const Done& done, Reply& reply) {
   ++ended_;
   ModelMetrics& metrics = *model_.metrics;
   metrics.queue.observe(done.usage.queued_seconds);
-  metrics.request.observe(now_seconds() - received_);
+  metrics.request.observe(now_seconds() - call_.received);
   metrics.prompt_tokens += done.usage.prompt_tokens;
   metrics.cached_tokens += done.usage.cached_tokens;
   metrics.new_tokens += answer.new_tokens;
@@ -271,9 +279,13 @@ void Generation::end_reply(Reply& reply) {
 }
 
 void Generation::fail_reply(const ApiError& error, Reply& reply) {
+  for (Answer& answer : answers_) answer.handle.cancel();  // now: a slow client may take its time to read the error
   model_.metrics->finished.add("error");
+  call_.errors.add(error.code);
   if (error.status >= 500) log::error("a request failed: {}", error.what());
   if (!reply.streamed) return write_error(error, reply);
+  const size_t whole = reply.body.rfind("\n\n");  // of an event that was being written nothing stays
+  reply.body.resize(whole == std::string::npos ? 0 : whole + 2);
   format_->fail(reply.body, error);
   reply.done = true;
 }
@@ -300,9 +312,9 @@ TokenPrompt text_prompt(const ServedModel& model, const Prompt& prompt, bool add
   return {model.text->tokenizer.encode(prompt.text, add_special, SpecialText::kParse)};
 }
 
-std::unique_ptr<Task> begin_generation(const ServedModel& model, ApiParams params, Dialect dialect, double received,
+std::unique_ptr<Task> begin_generation(const ServedModel& model, ApiParams params, const GenerationCall& call,
                                        const Wake& wake) {
-  auto task = std::make_unique<Generation>(model, std::move(params), dialect, received);
+  auto task = std::make_unique<Generation>(model, std::move(params), call);
   task->begin(wake);
   return task;
 }

@@ -24,8 +24,17 @@ std::string render_chat(const ServedModel& model, const ApiParams& params);
 TokenPrompt chat_prompt(const ServedModel& model, const ApiParams& params);
 TokenPrompt text_prompt(const ServedModel& model, const Prompt& prompt, bool add_special);
 
-/// Throws ApiError and Error when the request cannot be answered.
-std::unique_ptr<Task> begin_generation(const ServedModel& model, ApiParams params, Dialect dialect, double received,
+/// What a route tells of a request beside its parameters.
+struct GenerationCall {
+  Dialect dialect;
+  std::unique_ptr<AnswerFormat> (*format)(FormatInfo);  // of that dialect
+  double received;                                      // base/clock.h
+  LabelledCounter& errors;                              // counts a failure by its code; outlives the task
+};
+
+/// Throws ApiError and Error when the request cannot be answered. An answer that fails later, for whatever reason, ends
+/// with the dialect's error; that is logged and counted, and no other request notices.
+std::unique_ptr<Task> begin_generation(const ServedModel& model, ApiParams params, const GenerationCall& call,
                                        const Wake& wake);
 
 }  // namespace baize::serve

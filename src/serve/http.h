@@ -43,7 +43,8 @@ class Task {
  public:
   virtual ~Task() = default;
   /// Moves on as far as it can without waiting. Called once at first, then after each Wake, until the reply is done.
-  /// A streamed reply may set status and headers before the first byte of its body only.
+  /// A streamed reply may set status and headers before the first byte of its body only. What it throws ends this
+  /// reply, with 500 if nothing of it was sent: a task that knows how to say so in its body catches for itself.
   virtual void advance(Reply& reply) = 0;
 };
 
@@ -53,7 +54,8 @@ class Service {
   virtual ~Service() = default;
   /// Answers at once, and returns nothing, or begins a task. Never throws.
   virtual std::unique_ptr<Task> handle(const Request& request, Reply& reply, const Wake& wake) = 0;
-  /// The reply to a request that the server itself refuses: one that breaks HTTP, is too large or too slow.
+  /// The reply to a request that the server itself refuses: one that breaks HTTP, is too large or too slow, or whose
+  /// task failed (500).
   virtual void refuse(int status, const std::string& why, Reply& reply) = 0;
 };
 

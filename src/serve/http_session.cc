@@ -341,13 +341,30 @@ net::awaitable<bool> HttpSession::begin(Exchange& exchange) {
   co_return true;
 }
 
+// A task that throws is dropped: its client is told so if the reply has not begun, else cut off (false). Nobody else
+// notices.
+bool HttpSession::advance(Exchange& exchange, bool headed) {
+  std::string why = "for an unknown reason";
+  try {
+    exchange.task->advance(exchange.reply);
+    return true;
+  } catch (const std::exception& error) {
+    why = error.what();
+  } catch (...) {
+  }
+  exchange.task.reset();
+  exchange.reply = Reply();
+  shared_.service.refuse(500, "the server failed to answer: " + why, exchange.reply);
+  return !headed;
+}
+
 net::awaitable<bool> HttpSession::answer(Exchange& exchange) {
   enter(Phase::kWorking, std::numeric_limits<double>::infinity());
   const bool begun = co_await begin(exchange);
   if (!begun) co_return false;
   Reply& reply = exchange.reply;
-  if (exchange.task != nullptr) exchange.task->advance(reply);
   bool headed = false;
+  if (exchange.task != nullptr) advance(exchange, headed);
   while (!reply.done || reply.streamed) {
     if (reply.streamed && (!reply.body.empty() || reply.done)) {
       exchange.keep_alive = exchange.keep_alive && exchange.chunks && !shared_.stopping;
@@ -366,8 +383,7 @@ net::awaitable<bool> HttpSession::answer(Exchange& exchange) {
     }
     if (buffer_.size() < kMaxPipelined) start_read();
     co_await wait();
-    if (gone()) co_return false;
-    exchange.task->advance(reply);
+    if (gone() || !advance(exchange, headed)) co_return false;
   }
   exchange.keep_alive = exchange.keep_alive && !shared_.stopping;
   const bool written = co_await write_reply(exchange, reply);

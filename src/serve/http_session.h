@@ -94,6 +94,7 @@ class HttpSession : public std::enable_shared_from_this<HttpSession> {
   int check_header(const Parser& parser, std::string& why) const;
   net::awaitable<bool> answer(Exchange& exchange);
   net::awaitable<bool> begin(Exchange& exchange);
+  bool advance(Exchange& exchange, bool headed);
   net::awaitable<bool> write(std::string_view bytes);
   net::awaitable<bool> write_reply(const Exchange& exchange, Reply& reply);
   net::awaitable<void> linger();

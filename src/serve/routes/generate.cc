@@ -9,7 +9,11 @@ namespace {
 std::unique_ptr<Task> generate(const Api& api, const Request& request, const Wake& wake, Dialect dialect) {
   ApiParams params = parse_params(request.body, dialect);
   const ServedModel& model = find_served(api.models(), params.model);
-  return begin_generation(model, std::move(params), dialect, request.received, wake);
+  const GenerationCall call{.dialect = dialect,
+                            .format = dialect == kChat ? chat_format : completion_format,
+                            .received = request.received,
+                            .errors = api.metrics().errors};
+  return begin_generation(model, std::move(params), call, wake);
 }
 
 }  // namespace

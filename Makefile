@@ -14,7 +14,7 @@ CLANG = -DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19
 RUN_TESTS = python3 tools/run_tests.py
 BAIZE = build/baize
 
-.PHONY: run serve build test unit asan tsan fuzz qemu tidy mutate check-all install dist format bench cuda clean help \
+.PHONY: run serve build test unit asan tsan fuzz soak qemu tidy mutate check-all install dist format bench cuda clean help \
         setup setup-test build-all build-asan build-tsan build-aarch64
 .DEFAULT_GOAL := help
 
@@ -54,6 +54,8 @@ tsan: setup-test build-tsan  ## unit tests under the thread sanitizer
 	@$(RUN_TESTS) tsan
 fuzz: setup-test build-asan  ## fuzzers, FUZZ_SECONDS (60) each
 	@$(RUN_TESTS) fuzz
+soak: setup-test build-asan  ## mixed load on the sanitized server, SOAK_SECONDS (600)
+	@.venv/bin/python tests/soak/soak.py
 qemu: setup-test build-aarch64  ## kernel tests for aarch64 under qemu
 	@$(RUN_TESTS) qemu
 

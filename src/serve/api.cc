@@ -71,7 +71,7 @@ void Api::refuse(int status, const std::string& why, Reply& reply) {
 
 void Api::report(const ApiError& error, Reply& reply) {
   metrics_.errors.add(*error.code == '\0' ? "other" : error.code);
-  if (error.status >= 500 && error.status != 503) log::error("a request failed: {}", error.what());
+  if (error.status == 500) log::error("a request failed: {}", error.what());
   write_error(error, reply);
 }
 

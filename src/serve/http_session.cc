@@ -228,23 +228,25 @@ bool HttpSession::begins_like_http() const {
 // Returns 0 for a whole request, -1 when the connection ended, else the status of a refusal.
 net::awaitable<int> HttpSession::read_request(Parser& parser, std::string& why) {
   const auto& options = shared_.options;
-  bool header = false;
+  bool begun = false;   // the parser has taken something: an empty line now ends the header
+  bool header = false;  // it is whole
   if (buffer_.size() == 0) {
     enter(Phase::kIdle, options.idle_seconds);
   } else {
     enter(Phase::kReading, options.read_seconds);
   }
   while (true) {
-    if (!header) skip_empty_lines();
+    if (!begun) skip_empty_lines();
     if (buffer_.size() > 0) {
       if (phase_ == Phase::kIdle) enter(Phase::kReading, options.read_seconds);
-      if (!header && !begins_like_http()) {  // the parser would wait for the end of a header that never comes
+      if (!begun && !begins_like_http()) {  // the parser would wait for the end of a header that never comes
         why = "the request is not HTTP (is it TLS, to a port without?)";
         co_return 400;
       }
       error_code error;
       const size_t used = parser.put(buffer_.data(), error);
       buffer_.consume(used);
+      begun = begun || used > 0;
       if (error && error != http::error::need_more) {
         const int status = status_of(error);
         why = status == 413   ? fmt::format("the body is larger than {} bytes", options.max_body)

@@ -75,6 +75,21 @@ def test_byte_by_byte(server):
     assert status == 200 and json.loads(body)["count"] == 3
 
 
+def test_request_in_two_pieces(server):
+    data = post("/tokenize", {"prompt": "abc"})
+    cuts = range(1, len(data))
+    held = [server.connect() for _ in cuts]
+    for connection, cut in zip(held, cuts):
+        connection.sendall(data[:cut])
+    for _ in range(20):  # meanwhile the server has seen the first pieces, each alone
+        assert server.get("/health").status_code == 200
+    for connection, cut in zip(held, cuts):
+        connection.sendall(data[cut:])
+        status, _, body = read_answer(connection)
+        assert status == 200 and json.loads(body)["count"] == 3, f"cut at {cut}: {data[:cut]}"
+        connection.close()
+
+
 def test_chunked_request_and_continue(server):
     data = json.dumps({"prompt": "hello"}).encode()
     head = b"POST /tokenize HTTP/1.1\r\nHost: x\r\n"

@@ -214,7 +214,10 @@ void check(const ServerBenchArgs& args) {
 
 void add_load_options(CLI::App& command, ServerBenchArgs& args) {
   const CLI::Range many(int64_t{1}, int64_t{10'000'000}), length(int64_t{1}, int64_t{1} << 24);
-  command.add_option("--requests", args.shape.requests, "so many requests")->check(many)->type_name("N");
+  command.add_option("--requests", args.shape.requests, "so many requests")
+      ->check(many)
+      ->type_name("N")
+      ->capture_default_str();
   command
       .add_option("--concurrency", args.concurrency,
                   "so many at a time (8; with --rate: at most so many, else without limit)")
@@ -227,13 +230,15 @@ void add_load_options(CLI::App& command, ServerBenchArgs& args) {
       ->type_name("X");
   command.add_option("--lengths", args.lengths, "fixed, or sharegpt: short and long ones as people send them")
       ->check(CLI::IsMember({"fixed", "sharegpt"}))
-      ->type_name("fixed|sharegpt");
+      ->capture_default_str();
   command.add_option("--input-tokens", args.shape.input_tokens, "of each prompt, when fixed")
       ->check(length)
-      ->type_name("N");
+      ->type_name("N")
+      ->capture_default_str();
   command.add_option("--output-tokens", args.shape.output_tokens, "of each answer, when fixed")
       ->check(length)
-      ->type_name("N");
+      ->type_name("N")
+      ->capture_default_str();
   command.add_option("--shared-prefix", args.shared_prefix, "tokens that all prompts begin with")
       ->check(CLI::Range(int64_t{0}, int64_t{1} << 24))
       ->type_name("N");
@@ -250,7 +255,7 @@ void add_server_options(CLI::App& command, ServerBenchArgs& args) {
   command.add_option("--model", args.model, "its name there (the first of /v1/models)");
   command.add_option("--endpoint", args.endpoint, "/v1/chat/completions or /v1/completions")
       ->check(CLI::IsMember({"chat", "completions"}))
-      ->type_name("chat|completions");
+      ->capture_default_str();
   command.add_option("--api-key", args.api_key, "sent as a bearer token")->envname("OPENAI_API_KEY");
   command.add_flag("--ignore-eos,!--no-ignore-eos", args.ignore_eos,
                    "answers do not end before their length (an extra field, which not every server knows)");
@@ -259,7 +264,8 @@ void add_server_options(CLI::App& command, ServerBenchArgs& args) {
       ->type_name("JSON");
   command.add_option("--timeout", args.timeout, "the longest a request may take")
       ->check(CLI::Range(0.001, 1e6))
-      ->type_name("SECONDS");
+      ->type_name("SECONDS")
+      ->capture_default_str();
 }
 
 void add_report_options(CLI::App& command, ServerBenchArgs& args) {
@@ -280,7 +286,6 @@ void add_report_options(CLI::App& command, ServerBenchArgs& args) {
 
 void add_bench_serve_command(CLI::App& bench) {
   CLI::App* command = bench.add_subcommand("serve", "Measure a server of OpenAI's interface under load");
-  command->option_defaults()->always_capture_default();
   const auto args = std::make_shared<ServerBenchArgs>();
   add_server_options(*command, *args);
   add_load_options(*command, *args);

@@ -122,7 +122,7 @@ class ServerBench {
     }
     if (args_.ignore_eos) json["ignore_eos"] = true;
     json.update(extra_);
-    return json.dump();
+    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
   }
 
   LoadRun make_run(std::vector<PlannedRequest> plan) const {

@@ -257,7 +257,7 @@ net::awaitable<Outcome> LoadClient::Impl::attempt(LoadLink& link, const std::str
   co_await link.write(text);  // at an error there may still be an answer to read: a refusal
   Parser parser;
   parser.header_limit(kMaxHeaderBytes);
-  parser.body_limit(boost::none);
+  parser.body_limit(uint64_t{1} << 50);  // boost::none refuses some answers in Boost 1.74
   parser.eager(true);
   parser.get().body() = body;
   error_code error;

@@ -27,6 +27,7 @@ def test_on_a_phone(open_chat, server):
     chat.expect(".welcome").to_be_visible()
     expect(chat.find("#sidebar")).to_be_hidden()
     chat.button("Settings").first.tap()
+    chat.expect("dialog[open]").to_be_visible()
     assert chat.page.evaluate("document.querySelector('dialog[open]').scrollWidth") <= 360
 
 

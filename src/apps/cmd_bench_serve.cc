@@ -263,7 +263,7 @@ void add_server_options(CLI::App& command, ServerBenchArgs& args) {
   command.add_option("--body", args.extra, "more fields of each request, such as '{\"temperature\": 0.7}'")
       ->type_name("JSON");
   command.add_option("--timeout", args.timeout, "the longest a request may take")
-      ->check(CLI::Range(0.001, 1e6))
+      ->check(CLI::Range(0.001, 3600.0))
       ->type_name("SECONDS")
       ->capture_default_str();
 }

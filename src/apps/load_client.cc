@@ -67,6 +67,51 @@ struct PieceBody {
 
 using Parser = http::response_parser<PieceBody>;
 
+// One request on its way: what the deadline and Ctrl-C need to end it.
+struct Exchange {
+  explicit Exchange(std::set<Exchange*>& all) : all_(all) { all_.insert(this); }
+  ~Exchange() { all_.erase(this); }
+  Exchange(const Exchange&) = delete;
+  Exchange& operator=(const Exchange&) = delete;
+
+  LoadLink* link = nullptr;
+  double deadline = 0;
+  bool timed_out = false, stopped = false;
+
+ private:
+  std::set<Exchange*>& all_;
+};
+
+// How one attempt to get an answer ended.
+struct Outcome {
+  int status = 0;  // 0: no whole answer
+  std::string failure, sentence;
+  bool any_byte = false;  // of an answer
+};
+
+// Reads one answer; false when the connection ended or the bytes are no HTTP (`error`).
+net::awaitable<bool> read_answer(LoadLink& link, Parser& parser, bool& any_byte, error_code& error) {
+  while (!parser.is_done()) {
+    const size_t size = co_await link.read(link.in.prepare(kReadBytes), error);
+    link.in.commit(size);
+    any_byte = any_byte || size > 0;
+    if (error) {
+      error_code ignored;
+      if (parser.got_some()) parser.put_eof(ignored);  // an answer may last as long as its connection
+      if (parser.is_done()) error = {};
+      co_return parser.is_done();
+    }
+    while (link.in.size() > 0 && !parser.is_done()) {
+      const size_t used = parser.put(link.in.data(), error);
+      link.in.consume(used);
+      if (error == http::error::need_more) break;
+      if (error) co_return false;
+    }
+  }
+  error = {};
+  co_return true;
+}
+
 bool is_default_port(const LoadAddress& address) { return address.port == (address.tls ? "443" : "80"); }
 
 }  // namespace
@@ -94,28 +139,6 @@ LoadAddress parse_load_address(const std::string& text) {
   if (address.prefix.ends_with("/v1")) address.prefix.resize(address.prefix.size() - 3);
   return address;
 }
-
-// One request on its way: what the deadline and Ctrl-C need to end it.
-struct Exchange {
-  explicit Exchange(std::set<Exchange*>& all) : all_(all) { all_.insert(this); }
-  ~Exchange() { all_.erase(this); }
-  Exchange(const Exchange&) = delete;
-  Exchange& operator=(const Exchange&) = delete;
-
-  LoadLink* link = nullptr;
-  double deadline = 0;
-  bool timed_out = false, stopped = false;
-
- private:
-  std::set<Exchange*>& all_;
-};
-
-// How one attempt to get an answer ended.
-struct Outcome {
-  int status = 0;  // 0: no whole answer
-  std::string failure, sentence;
-  bool any_byte = false;  // of an answer
-};
 
 struct LoadClient::Impl {
   Impl(LoadAddress to, const std::string& api_key, double seconds);
@@ -217,29 +240,6 @@ net::awaitable<void> LoadClient::Impl::pause(double until) {
   }
   error_code ignored;
   co_await event.async_wait(net::redirect_error(net::use_awaitable, ignored));
-}
-
-// Reads one answer; false when the connection ended or the bytes are no HTTP (`error`).
-net::awaitable<bool> read_answer(LoadLink& link, Parser& parser, bool& any_byte, error_code& error) {
-  while (!parser.is_done()) {
-    const size_t size = co_await link.read(link.in.prepare(kReadBytes), error);
-    link.in.commit(size);
-    any_byte = any_byte || size > 0;
-    if (error) {
-      error_code ignored;
-      if (parser.got_some()) parser.put_eof(ignored);  // an answer may last as long as its connection
-      if (parser.is_done()) error = {};
-      co_return parser.is_done();
-    }
-    while (link.in.size() > 0 && !parser.is_done()) {
-      const size_t used = parser.put(link.in.data(), error);
-      link.in.consume(used);
-      if (error == http::error::need_more) break;
-      if (error) co_return false;
-    }
-  }
-  error = {};
-  co_return true;
 }
 
 net::awaitable<Outcome> LoadClient::Impl::attempt(LoadLink& link, const std::string& text,

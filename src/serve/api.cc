@@ -122,10 +122,13 @@ bool Api::add_cors(const Request& request, Reply& reply) const {
   const bool all = std::find(config_.cors.begin(), config_.cors.end(), "*") != config_.cors.end();
   if (!all && std::find(config_.cors.begin(), config_.cors.end(), origin) == config_.cors.end()) return false;
   reply.headers.push_back({"Access-Control-Allow-Origin", all ? "*" : origin});
+  reply.headers.push_back({"Access-Control-Expose-Headers", "Retry-After"});
   reply.headers.push_back({"Vary", "Origin"});
   if (request.method != "OPTIONS" || request.header("Access-Control-Request-Method").empty()) return false;
   reply.headers.push_back({"Access-Control-Allow-Methods", "GET, POST"});
-  reply.headers.push_back({"Access-Control-Allow-Headers", "Authorization, Content-Type, X-Requested-With"});
+  // OpenAI's client in a page sends a dozen headers of its own (X-Stainless-...); no header is worth refusing.
+  const std::string_view headers = request.header("Access-Control-Request-Headers");
+  if (!headers.empty()) reply.headers.push_back({"Access-Control-Allow-Headers", std::string(headers)});
   reply.headers.push_back({"Access-Control-Max-Age", "3600"});
   reply.status = 204;
   reply.done = true;

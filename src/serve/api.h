@@ -23,6 +23,7 @@ class Api final : public Service {
 
   const std::vector<ServedModel>& models() const { return models_; }
   const std::string& version() const { return version_; }
+  bool needs_key() const { return !config_.api_keys.empty(); }
   const ServiceMetrics& metrics() const { return metrics_; }
 
  private:

@@ -21,7 +21,7 @@ class Generation final : public Task {
 
  private:
   std::vector<TokenPrompt> make_prompts() const;
-  void check_length(const std::vector<Token>& ids) const;
+  void check_prompt(const std::vector<Token>& ids) const;
   GenRequest make_request(const std::vector<Token>& ids, uint64_t seed) const;
   int64_t answers_each() const { return params_.best_of.value_or(params_.n); }
   void drain(Answer& answer, Reply& reply);
@@ -55,11 +55,13 @@ std::vector<TokenPrompt> Generation::make_prompts() const {
   return prompts;
 }
 
-void Generation::check_length(const std::vector<Token>& ids) const {
+void Generation::check_prompt(const std::vector<Token>& ids) const {
+  const char* param = dialect_ == kChat ? "messages" : "prompt";
+  if (ids.empty()) bad_request(param, "the prompt is empty: give at least one token");
   const int64_t context = model_.engine->context();
   if (static_cast<int64_t>(ids.size()) <= context) return;
   throw ApiError(
-      400, "context_length_exceeded", dialect_ == kChat ? "messages" : "prompt",
+      400, "context_length_exceeded", param,
       fmt::format("the prompt has {} tokens, but the model's context holds {}: shorten it", ids.size(), context));
 }
 
@@ -87,7 +89,11 @@ GenRequest Generation::make_request(const std::vector<Token>& ids, uint64_t seed
 
 void Generation::begin(const Wake& wake) {
   std::vector<TokenPrompt> prompts = make_prompts();
-  for (const TokenPrompt& prompt : prompts) check_length(prompt.ids);
+  for (const TokenPrompt& prompt : prompts) check_prompt(prompt.ids);
+  if (params_.min_tokens > model_.engine->context()) {
+    bad_request("min_tokens", "'min_tokens' ({}) must be at most the model's context, {}", params_.min_tokens,
+                model_.engine->context());
+  }
   const uint64_t seed = params_.seed.has_value() ? *params_.seed : random_seed();
   answers_.reserve(prompts.size() * static_cast<size_t>(answers_each()));
   for (size_t i = 0; i < prompts.size(); ++i) {

@@ -1,6 +1,9 @@
 #include "serve/openapi.h"
 
+#include <algorithm>
+
 #include "base/json.h"
+#include "serve/openapi_schemas.h"
 #include "serve/params.h"
 #include "serve/routes.h"
 
@@ -8,7 +11,20 @@ namespace baize::serve {
 
 namespace {
 
-OrderedJson schema_of(const Param& param) {
+bool required(const Param& param, unsigned dialect) {
+  const std::string_view name = param.name;
+  return name == "tokens" || (dialect == kChat && name == "messages") || (dialect == kCompletion && name == "prompt");
+}
+
+// Null is as if absent.
+void allow_null(OrderedJson& schema) {
+  const bool plain = schema.contains("enum") || schema.contains("type");
+  if (schema.contains("enum")) schema["enum"].push_back(nullptr);
+  if (schema.contains("type")) schema["type"] = OrderedJson::array({schema["type"], "null"});
+  if (!plain) schema = {{"anyOf", OrderedJson::array({schema, {{"type", "null"}}})}};
+}
+
+OrderedJson schema_of(const Param& param, bool needed, const OpenApiInfo& info) {
   OrderedJson schema;
   switch (param.kind) {
     case Param::Kind::kBool:
@@ -16,6 +32,7 @@ OrderedJson schema_of(const Param& param) {
       break;
     case Param::Kind::kText:
       schema = {{"type", "string"}};
+      if (std::string_view(param.name) == "model") schema["enum"] = info.models;
       break;
     case Param::Kind::kInteger:
       schema = {{"type", "integer"},
@@ -30,81 +47,88 @@ OrderedJson schema_of(const Param& param) {
                                      : parse_ordered_json(param.schema, param.name);
       break;
   }
+  if (!needed) allow_null(schema);
   schema["description"] = param.help;
   return schema;
 }
 
-bool required(const Param& param, unsigned dialect) {
-  const std::string_view name = param.name;
-  return name == "tokens" || (dialect == kChat && name == "messages") || (dialect == kCompletion && name == "prompt");
-}
-
-OrderedJson body_of(unsigned dialect) {
+OrderedJson body_of(unsigned dialect, const OpenApiInfo& info) {
   OrderedJson schema = {{"type", "object"}, {"properties", OrderedJson::object()}, {"additionalProperties", false}};
   OrderedJson needed = OrderedJson::array();
   for (const Param& param : params()) {
     if ((param.dialects & dialect) == 0) continue;
-    schema["properties"][param.name] = schema_of(param);
+    schema["properties"][param.name] = schema_of(param, required(param, dialect), info);
     if (required(param, dialect)) needed.push_back(param.name);
   }
   if (!needed.empty()) schema["required"] = needed;
   return {{"required", true}, {"content", {{"application/json", {{"schema", schema}}}}}};
 }
 
-OrderedJson answers_of(const Route& route) {
-  const std::string type = *route.answer == '\0' ? "application/json" : route.answer;
-  OrderedJson ok = {{"description", route.summary}, {"content", {{type, OrderedJson::object()}}}};
-  if ((route.dialect & (kChat | kCompletion)) != 0) ok["content"]["text/event-stream"] = OrderedJson::object();
+OrderedJson reference(const std::string& schema) { return {{"$ref", "#/components/schemas/" + schema}}; }
+
+OrderedJson answers_of(const Route& route, const OpenApiInfo& info) {
+  const std::string answer = route.answer;
+  const bool json = answer.find('/') == std::string::npos;
+  OrderedJson ok = {{"description", route.summary}, {"content", OrderedJson::object()}};
+  ok["content"][json ? "application/json" : answer]["schema"] =
+      json ? reference(answer) : OrderedJson{{"type", "string"}};
+  if ((route.dialect & (kChat | kCompletion)) != 0) {
+    // OpenAPI 3.1 has no words for events: each is "data: " and the JSON of x-event, the last one "data: [DONE]".
+    ok["content"]["text/event-stream"]["x-event"] = reference(answer + "Chunk");
+  }
   OrderedJson answers = {{"200", ok}};
   const auto error = [&](const char* status, const char* why) {
-    answers[status] = {{"description", why},
-                       {"content", {{"application/json", {{"schema", {{"$ref", "#/components/schemas/Error"}}}}}}}};
+    answers[status] = {{"description", why}, {"content", {{"application/json", {{"schema", reference("Error")}}}}}};
   };
   if (route.dialect != 0) error("400", "The request is wrong; param names the parameter");
-  if (!route.open) error("401", "A key is missing or wrong");
+  if (!route.open && info.needs_key) error("401", "A key is missing or wrong");
   if (route.dialect != 0 || std::string_view(route.path).ends_with("*")) error("404", "There is no such model");
   if (route.dialect != 0) {
     error("413", "The body is too large");
     error("429", "Too many requests wait; Retry-After tells when to try again");
-    error("503", "The server is shutting down");
+    error("500", "The server failed to answer");
+    error("503", "The server is shutting down, or has no memory left");
   }
   return answers;
 }
 
-OrderedJson document(const std::string& version) {
+// A schema of objects that have `one`, but not `other`.
+OrderedJson needs_one(const char* one, const char* other) {
+  return {{"required", {one}}, {"properties", {{one, {{"not", {{"type", "null"}}}}}, {other, {{"type", "null"}}}}}};
+}
+
+OrderedJson document(const OpenApiInfo& info) {
   OrderedJson paths = OrderedJson::object();
   for (const Route& route : routes()) {
     std::string path = route.path;
     OrderedJson operation = {{"summary", route.summary}, {"operationId", std::string(route.method) + " " + path}};
     if (path.ends_with("*")) {
       path.replace(path.size() - 1, 1, "{name}");
-      operation["parameters"] = OrderedJson::array(
-          {{{"name", "name"}, {"in", "path"}, {"required", true}, {"schema", {{"type", "string"}}}}});
+      operation["parameters"] = OrderedJson::array({{{"name", "name"},
+                                                     {"in", "path"},
+                                                     {"required", true},
+                                                     {"schema", {{"type", "string"}, {"enum", info.models}}}}});
     }
-    if (route.dialect != 0) operation["requestBody"] = body_of(route.dialect);
-    if (route.open) operation["security"] = OrderedJson::array();
-    operation["responses"] = answers_of(route);
+    if (route.dialect != 0) operation["requestBody"] = body_of(route.dialect, info);
+    if (route.open && info.needs_key) operation["security"] = OrderedJson::array();
+    operation["responses"] = answers_of(route, info);
     std::string method = route.method;
     for (char& c : method) c = static_cast<char>(c + ('a' - 'A'));
     paths[path][method] = operation;
   }
-  const OrderedJson error = {{"type", "object"},
-                             {"required", {"error"}},
-                             {"properties",
-                              {{"error",
-                                {{"type", "object"},
-                                 {"required", {"message", "type", "param", "code"}},
-                                 {"properties",
-                                  {{"message", {{"type", "string"}}},
-                                   {"type", {{"type", "string"}}},
-                                   {"param", {{"type", {"string", "null"}}}},
-                                   {"code", {{"type", {"string", "null"}}}}}}}}}}};
-  return {{"openapi", "3.1.0"},
-          {"info", {{"title", "Baize"}, {"version", version}}},
-          {"paths", paths},
-          {"components",
-           {{"schemas", {{"Error", error}}}, {"securitySchemes", {{"key", {{"type", "http"}, {"scheme", "bearer"}}}}}}},
-          {"security", OrderedJson::array({{{"key", OrderedJson::array()}}})}};
+  OrderedJson out = {{"openapi", "3.1.0"},
+                     {"info", {{"title", "Baize"}, {"version", info.version}}},
+                     {"paths", paths},
+                     {"components", {{"schemas", parse_ordered_json(openapi_schemas(), "the schemas")}}}};
+  out["components"]["schemas"]["TokenId"] = {{"type", "integer"}, {"minimum", 0}, {"maximum", info.vocab - 1}};
+  if (info.needs_key) {
+    out["components"]["securitySchemes"] = {{"key", {{"type", "http"}, {"scheme", "bearer"}}}};
+    out["security"] = OrderedJson::array({{{"key", OrderedJson::array()}}});
+  }
+  // Either is enough for /tokenize, both are too much.
+  out["paths"]["/tokenize"]["post"]["requestBody"]["content"]["application/json"]["schema"]["oneOf"] =
+      OrderedJson::array({needs_one("prompt", "messages"), needs_one("messages", "prompt")});
+  return out;
 }
 
 std::string html(std::string_view text) {
@@ -157,7 +181,7 @@ constexpr const char* kPageHead = R"(<!doctype html>
 
 }  // namespace
 
-std::string openapi_json(const std::string& version) { return document(version).dump(); }
+std::string openapi_json(const OpenApiInfo& info) { return document(info).dump(); }
 
 std::string openapi_page(const std::string& version) {
   std::string out = kPageHead;

@@ -31,12 +31,14 @@ std::string shown(const OrderedJson& value) {
   return text;
 }
 
+// For JSON 5.0 is as whole a number as 5.
+bool is_whole(const OrderedJson& value) {
+  return value.is_number_integer() || (value.is_number() && value.get<double>() == std::floor(value.get<double>()));
+}
+
 Token token_of(const char* name, const OrderedJson& value) {
-  if (value.is_number_integer()) {
-    const bool fits = value.is_number_unsigned() ? value.get<uint64_t>() <= std::numeric_limits<Token>::max()
-                                                 : value.get<int64_t>() >= 0;
-    if (fits) return value.get<Token>();
-  }
+  const double number = is_whole(value) ? value.get<double>() : -1;
+  if (number >= 0 && number <= std::numeric_limits<Token>::max()) return value.get<Token>();
   bad_request(name, "'{}' takes token ids, whole numbers from 0, not {}", name, shown(value));
 }
 
@@ -69,6 +71,14 @@ void set_prompt(ApiParams& params, const OrderedJson& value) {
     bad_request("prompt", "'prompt' holds {} prompts, but at most {} are allowed", value.size(), kMaxPrompts);
   }
   for (const OrderedJson& each : value) params.prompts.push_back(one(each));
+}
+
+// Of /tokenize.
+void set_one_prompt(ApiParams& params, const OrderedJson& value) {
+  if (value.is_array() && !value.empty() && !value.front().is_number()) {
+    bad_request("prompt", "'prompt' is one text here, or a list of token ids");
+  }
+  set_prompt(params, value);
 }
 
 void set_stop(ApiParams& params, const OrderedJson& value) {
@@ -106,6 +116,7 @@ void set_stream_options(ApiParams& params, const OrderedJson& value) {
   for (const auto& [key, option] : value.items()) {
     if (key != "include_usage")
       bad_request("stream_options." + key, "'stream_options.{}' is not known; include_usage is", key.substr(0, 60));
+    if (option.is_null()) continue;
     if (!option.is_boolean())
       bad_request("stream_options.include_usage", "'stream_options.include_usage' is true or false, not {}",
                   shown(option));
@@ -123,26 +134,37 @@ void set_template_kwargs(ApiParams& params, const OrderedJson& value) {
 }
 
 void set_logprobs(ApiParams& params, const OrderedJson& value) {
-  if (!value.is_number_integer() || value.get<int64_t>() < 0 || value.get<int64_t>() > 20) {
-    bad_request("logprobs", "'logprobs' must be a whole number from 0 to 20, not {}", shown(value));
-  }
   params.logprobs = true;
   params.top_logprobs = value.get<int64_t>();
 }
 
-constexpr const char* kTextOrTexts =
-    R"({"oneOf":[{"type":"string"},{"type":"array","items":{"type":"string","minLength":1},"maxItems":64}]})";
+void check_metadata(ApiParams&, const OrderedJson& value) {
+  if (!value.is_object()) bad_request("metadata", "'metadata' is an object, not {}", shown(value));
+}
+
+void set_model(ApiParams& params, const OrderedJson& value) {
+  params.model = value.get<std::string>();
+  if (params.model.empty()) bad_request("model", "'model' is empty: leave it out for the first one that is served");
+}
+
+// Schemas of parameters that are no plain values. Each also allows null, which is as if absent (serve/openapi.cc).
+constexpr const char* kStopSchema = R"({"oneOf":[{"type":"string","minLength":1},)"
+                                    R"({"type":"array","items":{"type":"string","minLength":1},"maxItems":64}]})";
 constexpr const char* kPromptSchema =
-    R"({"oneOf":[{"type":"string"},{"type":"array","items":{"type":"integer","minimum":0}},)"
-    R"({"type":"array","items":{"type":"string"},"maxItems":256},)"
-    R"({"type":"array","items":{"type":"array","items":{"type":"integer","minimum":0}},"maxItems":256}]})";
-constexpr const char* kIdsSchema = R"({"type":"array","items":{"type":"integer","minimum":0}})";
+    R"({"anyOf":[{"type":"string"},{"type":"array","items":{"$ref":"#/components/schemas/TokenId"}},)"
+    R"({"type":"array","items":{"anyOf":[{"type":"string"},)"
+    R"({"type":"array","items":{"$ref":"#/components/schemas/TokenId"}}]},"maxItems":256}]})";
+constexpr const char* kOnePromptSchema =
+    R"({"oneOf":[{"type":"string"},{"type":"array","items":{"$ref":"#/components/schemas/TokenId"}}]})";
+constexpr const char* kIdsSchema = R"({"type":"array","items":{"$ref":"#/components/schemas/TokenId"}})";
 constexpr const char* kMessagesSchema =
-    R"({"type":"array","minItems":1,"items":{"type":"object","required":["role"],"properties":{)"
-    R"("role":{"type":"string","enum":["system","developer","user","assistant"]},)"
-    R"("content":{"oneOf":[{"type":"string"},{"type":"null"},{"type":"array","items":{"type":"object",)"
-    R"("required":["type","text"],"properties":{"type":{"type":"string","enum":["text"]},"text":{"type":"string"}}}}]},)"
-    R"("name":{"type":"string"},"reasoning_content":{"type":"string"}}}})";
+    R"({"type":"array","minItems":1,"items":{"$ref":"#/components/schemas/Message"}})";
+constexpr const char* kLogitBiasSchema = R"({"type":"object","propertyNames":{"pattern":"^[0-9]{1,9}$"},)"
+                                         R"("additionalProperties":{"type":"number","minimum":-100,"maximum":100}})";
+constexpr const char* kTemplateKwargsSchema =
+    R"({"type":"object","propertyNames":{"not":{"enum":["messages","tools","add_generation_prompt"]}}})";
+constexpr const char* kStreamOptionsSchema =
+    R"({"type":"object","properties":{"include_usage":{"type":["boolean","null"]}},"additionalProperties":false})";
 
 template <auto kMember>
 void assign(ApiParams& params, const OrderedJson& value) {
@@ -171,7 +193,7 @@ constexpr Param kParams[] = {
      .dialects = kGenerate | kTokenize | kDetokenize,
      .kind = Kind::kText,
      .help = "the model's name; absent: the first one served",
-     .set = assign<&ApiParams::model>},
+     .set = set_model},
     {.name = "messages",
      .dialects = kChat | kTokenize,
      .kind = Kind::kOther,
@@ -179,11 +201,17 @@ constexpr Param kParams[] = {
      .set = set_messages,
      .schema = kMessagesSchema},
     {.name = "prompt",
-     .dialects = kCompletion | kTokenize,
+     .dialects = kCompletion,
      .kind = Kind::kOther,
      .help = "a text to continue, a list of token ids, or a list of those",
      .set = set_prompt,
      .schema = kPromptSchema},
+    {.name = "prompt",
+     .dialects = kTokenize,
+     .kind = Kind::kOther,
+     .help = "a text, or the token ids themselves",
+     .set = set_one_prompt,
+     .schema = kOnePromptSchema},
     {.name = "tokens",
      .dialects = kDetokenize,
      .kind = Kind::kOther,
@@ -210,17 +238,25 @@ constexpr Param kParams[] = {
      .kind = Kind::kOther,
      .help = "include_usage: a last event tells the usage",
      .set = set_stream_options,
-     .schema = R"({"type":"object","properties":{"include_usage":{"type":"boolean"}},"additionalProperties":false})"},
+     .schema = kStreamOptionsSchema},
     {.name = "max_tokens",
-     .dialects = kGenerate,
+     .dialects = kChat,
      .kind = Kind::kInteger,
      .help = "longest answer in tokens; absent: until the context is full",
+     .min = 1,
+     .max = kMaxTokens,
+     .set = set_max_tokens},
+    {.name = "max_tokens",
+     .dialects = kCompletion,
+     .kind = Kind::kInteger,
+     .help = "longest answer in tokens; absent: until the context is full; 0 with echo: the prompt alone",
      .max = kMaxTokens,
      .set = set_max_tokens},
     {.name = "max_completion_tokens",
      .dialects = kChat,
      .kind = Kind::kInteger,
      .help = "the newer name of max_tokens",
+     .min = 1,
      .max = kMaxTokens,
      .set = set_max_tokens},
     {.name = "min_tokens",
@@ -248,7 +284,7 @@ constexpr Param kParams[] = {
      .kind = Kind::kOther,
      .help = "texts that end an answer",
      .set = set_stop,
-     .schema = kTextOrTexts},
+     .schema = kStopSchema},
     {.name = "seed",
      .dialects = kGenerate,
      .kind = Kind::kInteger,
@@ -269,10 +305,10 @@ constexpr Param kParams[] = {
      .set = assign<&ApiParams::top_logprobs>},
     {.name = "logprobs",
      .dialects = kCompletion,
-     .kind = Kind::kOther,
+     .kind = Kind::kInteger,
      .help = "how likely every token was, and so many alternatives",
-     .set = set_logprobs,
-     .schema = R"({"type":"integer","minimum":0,"maximum":20})"},
+     .max = 20,
+     .set = set_logprobs},
     {.name = "echo",
      .dialects = kCompletion,
      .kind = Kind::kBool,
@@ -283,7 +319,7 @@ constexpr Param kParams[] = {
      .kind = Kind::kOther,
      .help = "added to the logits of tokens, by token id",
      .set = set_logit_bias,
-     .schema = R"({"type":"object","additionalProperties":{"type":"number","minimum":-100,"maximum":100}})"},
+     .schema = kLogitBiasSchema},
     {.name = "ignore_eos",
      .dialects = kGenerate,
      .kind = Kind::kBool,
@@ -294,7 +330,7 @@ constexpr Param kParams[] = {
      .kind = Kind::kOther,
      .help = "variables of the chat template, such as enable_thinking",
      .set = set_template_kwargs,
-     .schema = R"({"type":"object"})"},
+     .schema = kTemplateKwargsSchema},
     {.name = "return_token_ids",
      .dialects = kGenerate,
      .kind = Kind::kBool,
@@ -313,6 +349,7 @@ constexpr Param kParams[] = {
      .dialects = kGenerate,
      .kind = Kind::kOther,
      .help = "notes of the client; not used",
+     .set = check_metadata,
      .schema = R"({"type":"object"})"},
     {.name = "store", .dialects = kChat, .kind = Kind::kOther, .help = "nothing is stored", .only = "[false]"},
     {.name = "response_format",
@@ -348,6 +385,19 @@ std::vector<Param> make_params() {
   return all;
 }
 
+// Exact also for integers that no double holds.
+bool in_range(const Param& param, const OrderedJson& value) {
+  if (value.is_number_unsigned() && param.kind == Kind::kInteger) {
+    return param.max >= 0 && value.get<uint64_t>() <= static_cast<uint64_t>(param.max) &&
+           static_cast<double>(value.get<uint64_t>()) >= param.min;
+  }
+  if (value.is_number_integer() && param.kind == Kind::kInteger) {
+    return value.get<int64_t>() >= static_cast<int64_t>(param.min) &&
+           value.get<int64_t>() <= static_cast<int64_t>(param.max);
+  }
+  return value.get<double>() >= param.min && value.get<double>() <= param.max;
+}
+
 void check_kind(const Param& param, const OrderedJson& value) {
   const auto wrong = [&](const std::string& expected) {
     bad_request(param.name, "'{}' must be {}, not {}", param.name, expected, shown(value));
@@ -362,10 +412,8 @@ void check_kind(const Param& param, const OrderedJson& value) {
     case Kind::kInteger:
     case Kind::kNumber: {
       const bool integer = param.kind == Kind::kInteger;
-      const bool right = value.is_number() && (!integer || value.is_number_integer() ||
-                                               value.get<double>() == std::floor(value.get<double>()));
-      const double number = right ? value.get<double>() : 0;
-      if (!right || !(number >= param.min && number <= param.max)) {
+      const bool right = integer ? is_whole(value) : value.is_number();
+      if (!right || !in_range(param, value)) {
         wrong(fmt::format("{} from {} to {}", integer ? "a whole number" : "a number", param.min, param.max));
       }
       return;
@@ -410,10 +458,10 @@ void check_together(const ApiParams& p, Dialect dialect) {
   };
   if (dialect == kChat && p.messages.empty()) needs("messages");
   if (dialect == kCompletion && p.prompts.empty()) needs("prompt");
+  if (dialect == kDetokenize && !p.tokens.has_value()) needs("tokens");
   if (dialect == kTokenize && p.messages.empty() == p.prompts.empty()) {
     bad_request("prompt", "give either 'prompt' or 'messages'");
   }
-  if (dialect == kTokenize && p.prompts.size() > 1) bad_request("prompt", "'prompt' is one text here");
   if (dialect == kChat && p.top_logprobs > 0 && !p.logprobs)
     bad_request("top_logprobs", "'top_logprobs' needs 'logprobs': true");
   if (p.include_usage && !p.stream) bad_request("stream_options", "'stream_options' needs 'stream': true");

@@ -51,7 +51,7 @@ struct ApiParams {
   // /tokenize and /detokenize
   bool add_special_tokens = true;
   bool add_generation_prompt = true;
-  std::vector<Token> tokens;
+  std::optional<std::vector<Token>> tokens;
 };
 
 /// One request parameter.

@@ -19,9 +19,10 @@ struct Route {
   const char* path;  // one ending in "/*" stands for all that begin so
   Handler handler;
   const char* summary;
-  unsigned dialect = 0;     // of its parameters (serve/params.h), for the OpenAPI document; 0: none
-  bool open = false;        // needs no key
-  const char* answer = "";  // content type of its answer; empty: JSON
+  const char*
+      answer;  // of the OpenAPI document's schemas (serve/openapi_schemas.h); of another answer, its content type
+  unsigned dialect = 0;  // of its parameters (serve/params.h), for the OpenAPI document; 0: none
+  bool open = false;     // needs no key
 };
 
 std::span<const Route> routes();

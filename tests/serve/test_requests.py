@@ -150,14 +150,17 @@ def test_keys(start):
 
 def test_cross_origin(start, server):
     page = {"Origin": "https://good.example"}
-    preflight = page | {"Access-Control-Request-Method": "POST"}
+    wanted = "authorization,content-type,x-stainless-lang"  # as OpenAI's client in a page asks
+    preflight = page | {"Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": wanted}
     assert not [h for h in server.get("/v1/models", headers=page).headers if h.startswith("access-control")]
     some = start("--cors", "https://good.example")
     assert some.get("/v1/models", headers=page).headers["access-control-allow-origin"] == "https://good.example"
     assert "access-control-allow-origin" not in some.get("/health", headers={"Origin": "https://bad.example"}).headers
     import httpx
     answer = httpx.options(some.url + "/v1/chat/completions", headers=preflight)
-    assert answer.status_code == 204 and "Authorization" in answer.headers["access-control-allow-headers"]
+    assert answer.status_code == 204 and answer.headers["access-control-allow-headers"] == wanted
+    refused = httpx.options(some.url + "/v1/chat/completions", headers=preflight | {"Origin": "https://bad.example"})
+    assert refused.status_code == 405 and not [h for h in refused.headers if h.startswith("access-control")]
     everyone = start("--cors", "*")
     assert everyone.get("/health", headers={"Origin": "null"}).headers["access-control-allow-origin"] == "*"
 

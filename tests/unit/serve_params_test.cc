@@ -49,6 +49,11 @@ TEST(Params, EverySamplingParameterOfTheEngineIsOne) {
     EXPECT_EQ(p.sampling[0].first, &field);
     EXPECT_EQ(p.sampling[0].second, 1);
     refused(field.name, [&] { completion(fmt::format("\"{}\":{}", field.name, field.max * 2 + 1)); });
+    for (const double bound : {field.min, field.max}) {  // also once it is a float
+      SamplingParams sampling;
+      field.set(sampling, completion(fmt::format("\"{}\":{}", field.name, bound)).sampling[0].second);
+      EXPECT_NO_THROW(check_sampling(sampling, 1)) << field.name;
+    }
     refused(field.name, [&] { completion(fmt::format("\"{}\":\"1\"", field.name)); });
   }
 }
@@ -100,7 +105,14 @@ TEST(Params, NamesWhatIsWrong) {
   refused("messages", [] { parse_params("{}", kChat); });
   refused("prompt", [] { parse_params("{}", kTokenize); });
   refused("prompt", [] { parse_params(R"({"prompt":"x","messages":[{"role":"user","content":"x"}]})", kTokenize); });
+  refused("prompt", [] { parse_params(R"({"prompt":["x"]})", kTokenize); });
   refused("tokens", [] { parse_params(R"({"tokens":"x"})", kDetokenize); });
+  refused("tokens", [] { parse_params("{}", kDetokenize); });
+  refused("seed", [] { chat("\"seed\":9007199254740993"); });  // as a double it would be one less
+  refused("seed", [] { chat("\"seed\":-9007199254740993"); });
+  refused("model", [] { chat("\"model\":\"\""); });
+  refused("metadata", [] { chat("\"metadata\":5"); });
+  refused("max_tokens", [] { chat("\"max_tokens\":0"); });
   refused("", [] { parse_params("[1]", kChat); });
   refused("", [] { parse_params("{", kChat); });
 }
@@ -116,7 +128,7 @@ TEST(Params, MessagesBecomeWhatTemplatesKnow) {
 }
 
 TEST(Params, OpenApiKnowsThemAll) {
-  const Json document = parse_json(openapi_json("1"), "document");
+  const Json document = parse_json(openapi_json({.version = "1", .models = {"m"}, .vocab = 9}), "document");
   const Json& schema = document["paths"]["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]
                                ["schema"]["properties"];
   for (const Param& param : params()) {

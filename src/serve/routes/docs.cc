@@ -1,11 +1,19 @@
 // /openapi.json and /docs.
+#include <algorithm>
+
 #include "serve/openapi.h"
 #include "serve/routes.h"
 
 namespace baize::serve::routes_impl {
 
 std::unique_ptr<Task> openapi(const Api& api, const Request&, Reply& reply, const Wake&) {
-  reply.body = openapi_json(api.version());
+  OpenApiInfo info{.version = api.version(), .models = {}, .vocab = 0, .needs_key = api.needs_key()};
+  for (const ServedModel& model : api.models()) {
+    info.vocab = std::max(info.vocab, model.engine->vocab());
+    info.models.push_back(model.name);
+    info.models.insert(info.models.end(), model.aliases.begin(), model.aliases.end());
+  }
+  reply.body = openapi_json(info);
   return nullptr;
 }
 

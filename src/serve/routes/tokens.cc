@@ -23,13 +23,13 @@ std::unique_ptr<Task> tokenize(const Api& api, const Request& request, Reply& re
 std::unique_ptr<Task> detokenize(const Api& api, const Request& request, Reply& reply, const Wake&) {
   const ApiParams params = parse_params(request.body, kDetokenize);
   const ServedModel& model = find_served(api.models(), params.model);
-  for (const Token id : params.tokens) {
+  for (const Token id : *params.tokens) {
     if (id >= model.engine->vocab()) {
       bad_request("tokens", "'tokens' holds {}, but the vocabulary has tokens 0 to {}", id, model.engine->vocab() - 1);
     }
   }
   reply.body = "{\"prompt\":";
-  append_json(reply.body, model.text->tokenizer.decode(params.tokens, true));
+  append_json(reply.body, model.text->tokenizer.decode(*params.tokens, true));
   reply.body += '}';
   return nullptr;
 }

@@ -92,7 +92,7 @@ class Plot {
   std::string figure() const {
     return fmt::format(
         "<figure><figcaption>{}</figcaption>\n<svg viewBox=\"0 0 {:.0f} {:.0f}\" "
-        "aria-hidden=\"true\">\n{}</svg></figure>\n",
+        "role=\"presentation\">\n{}</svg></figure>\n",
         title_, kWidth, kHeight, body_);
   }
 

@@ -30,7 +30,7 @@ ALLOWED = {
 OWNERS = {
     "spdlog/": ["base"],
     "curl/": ["store"],
-    "boost/": ["serve"],
+    "boost/": ["serve", "apps"],
     "CLI/": ["apps"],
     "histedit.h": ["apps"],
     "baize_text.h": ["text"],  # the C header of rust/

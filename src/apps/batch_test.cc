@@ -4,6 +4,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/check.h"
 #include "base/clock.h"
 #include "base/queue.h"
 
@@ -39,8 +40,9 @@ BatchResult run_batch(Engine& engine, const BatchCase& test) {
   }
   std::vector<std::vector<double>> times(handles.size());  // of every token
   for (size_t running = handles.size(); running > 0;) {
-    const auto [s, time] = *told.pop();
+    const auto [s, time] = told.pop().value();
     const std::optional<Event> event = handles[s].poll();
+    BAIZE_CHECK(event.has_value());
     if (const Error* error = std::get_if<Error>(&*event)) throw *error;
     if (std::holds_alternative<Done>(*event)) {
       --running;

@@ -226,7 +226,10 @@ void add_bench_command(CLI::App& program) {
   command->add_flag("--roof", args->roof, "only measure what this machine can do at most");
   command->add_flag("--json", args->json, "print JSON");
   add_engine_options(*command, args->config);
-  command->callback([args] { run(*args); });
+  add_bench_serve_command(*command);
+  command->callback([args, command] {
+    if (command->get_subcommands().empty()) run(*args);
+  });
 }
 
 }  // namespace baize::apps

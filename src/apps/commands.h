@@ -10,6 +10,7 @@ void add_run_command(CLI::App& program);
 void add_serve_command(CLI::App& program);
 void add_inspect_command(CLI::App& program);
 void add_bench_command(CLI::App& program);
+void add_bench_serve_command(CLI::App& bench);  // of the bench command
 void add_generate_command(CLI::App& program);
 void add_logits_command(CLI::App& program);
 

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 #include "base/clock.h"
@@ -24,7 +25,7 @@ size_t terminal_width() {
 }
 
 std::string as_time(double seconds) {
-  const auto whole = static_cast<int64_t>(std::clamp(seconds, 0.0, 360'000.0) + 0.5);
+  const auto whole = static_cast<int64_t>(std::lround(std::clamp(seconds, 0.0, 360'000.0)));
   if (whole >= 3600) return fmt::format("{}h{:02}m", whole / 3600, whole % 3600 / 60);
   if (whole >= 60) return fmt::format("{}m{:02}s", whole / 60, whole % 60);
   return fmt::format("{}s", whole);

@@ -13,7 +13,7 @@ namespace baize {
 #define BAIZE_UNREACHABLE(message) ::baize::check_failed(__FILE__, __LINE__, message)
 
 #ifdef NDEBUG
-#define BAIZE_DCHECK(condition) static_cast<void>(sizeof(!(condition)))
+#define BAIZE_DCHECK(condition) static_cast<void>(false && (condition))
 #else
 #define BAIZE_DCHECK(condition) BAIZE_CHECK(condition)
 #endif

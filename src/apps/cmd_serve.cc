@@ -16,6 +16,7 @@
 #include "apps/version.h"
 #include "base/error.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "serve/api.h"
 #include "serve/config.h"
 #include "serve/http_server.h"
@@ -58,6 +59,13 @@ std::unique_ptr<Loaded> load(const std::string& name, const EngineConfig& config
   return loaded;
 }
 
+std::string memory_line(const std::string& name, const MemoryPlan& plan) {
+  return fmt::format("Memory of {}: {} (weights {}, cache of {} tokens {}, temporary {}); {} were free\n", name,
+                     human_bytes(plan.total()), human_bytes(plan.weights), human_count(plan.limits.cache_tokens),
+                     human_bytes(plan.run.cache), human_bytes(plan.run.total() - plan.run.cache),
+                     human_bytes(plan.available));
+}
+
 void check_names(const std::vector<serve::ServedModel>& models) {
   for (size_t i = 0; i < models.size(); ++i) {
     for (size_t k = 0; k < i; ++k) {
@@ -95,6 +103,8 @@ void run(const ServeArgs& args) {
   }
   check_names(models);
   std::string names;
+  std::string memory;
+  for (size_t i = 0; i < models.size(); ++i) memory += memory_line(models[i].name, loaded[i]->model.memory);
   for (const serve::ServedModel& model : models) {
     names += fmt::format("{}{} (context {} tokens)", names.empty() ? "" : ", ", model.name, model.engine->context());
   }
@@ -106,6 +116,7 @@ void run(const ServeArgs& args) {
   server.listen();
   fmt::print("Baize serves {} at {}\n", names, server.url());
   fmt::print("Chat page: {0}/   interface: {0}/docs   OpenAI clients: base URL {0}/v1   Ctrl-C ends\n", server.url());
+  fmt::print("{}", memory);
   std::fflush(stdout);
   server.run();
 }

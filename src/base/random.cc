@@ -5,7 +5,7 @@
 namespace baize {
 
 uint64_t random_seed() {
-  std::random_device device;
+  thread_local std::random_device device;  // making one asks the processor what it can do, which is slow
   return (static_cast<uint64_t>(device()) << 20) ^ device();
 }
 

@@ -1,7 +1,11 @@
 """Models and terminals for tests of the program."""
 
+import os
+
 import chat_model as tiny
 import pytest
+from hub_server import Hub
+from store_machine import Machine
 from terminal import Terminal
 
 
@@ -28,3 +32,32 @@ def terminal(baize, tmp_path):
     yield start
     for each in opened:
         each.close()
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path / "store")
+
+
+@pytest.fixture
+def hub(machine):
+    hub = Hub()
+    machine.env |= {"BAIZE_HF_ENDPOINT": hub.url, "BAIZE_MS_ENDPOINT": hub.url + "/"}
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def other_hub():
+    hub = Hub()
+    yield hub
+    hub.close()
+
+
+@pytest.fixture
+def wheels(machine, tmp_path):
+    """A folder that pip takes packages from, and nothing else."""
+    folder = tmp_path / "wheels"
+    folder.mkdir()
+    machine.env |= {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(folder), "PIP_CONFIG_FILE": os.devnull}
+    return folder

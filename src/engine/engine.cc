@@ -150,7 +150,9 @@ void Engine::loop() {
   std::unique_lock lock(mutex_);
   while (true) {
     if (scheduler_.idle()) {
-      scheduler_.check();
+#ifndef NDEBUG
+      scheduler_.check();  // walks the whole cache
+#endif
       if (stopping_) return;
       wake_.wait(lock, [&] { return stopping_ || !scheduler_.idle(); });
     }

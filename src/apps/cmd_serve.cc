@@ -2,6 +2,7 @@
 #include <CLI/App.hpp>
 #include <CLI/Config.hpp>
 #include <CLI/Formatter.hpp>
+#include <algorithm>
 #include <cctype>
 #include <cstdio>
 #include <ctime>
@@ -15,6 +16,7 @@
 #include "apps/options.h"
 #include "apps/version.h"
 #include "base/error.h"
+#include "base/host_memory.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "serve/api.h"
@@ -33,8 +35,9 @@ struct ServeArgs {
 
 // A model and all that belongs to it; the order is that of making, so that the engine goes first.
 struct Loaded {
-  LoadedModel model;
+  int64_t text_bytes = 0;  // of memory
   ModelText text;
+  LoadedModel model;
   std::unique_ptr<Engine> engine;
 };
 
@@ -48,7 +51,11 @@ std::string served_name(const std::string& model) {
 
 std::unique_ptr<Loaded> load(const std::string& name, const EngineConfig& config, serve::ServedModel& served) {
   const auto checkpoint = open_model(name);
-  auto loaded = std::unique_ptr<Loaded>(new Loaded{load_model(checkpoint, config), open_text(*checkpoint), nullptr});
+  const int64_t before = resident_memory();
+  ModelText text = open_text(*checkpoint);
+  const int64_t text_bytes = std::max<int64_t>(0, resident_memory() - before);
+  auto loaded =
+      std::unique_ptr<Loaded>(new Loaded{text_bytes, std::move(text), load_model(checkpoint, config), nullptr});
   loaded->engine = loaded->model.make_engine();
   served.name = served_name(name);
   served.engine = loaded->engine.get();
@@ -59,11 +66,14 @@ std::unique_ptr<Loaded> load(const std::string& name, const EngineConfig& config
   return loaded;
 }
 
-std::string memory_line(const std::string& name, const MemoryPlan& plan) {
-  return fmt::format("Memory of {}: {} (weights {}, cache of {} tokens {}, temporary {}); {} were free\n", name,
-                     human_bytes(plan.total()), human_bytes(plan.weights), human_count(plan.limits.cache_tokens),
-                     human_bytes(plan.run.cache), human_bytes(plan.run.total() - plan.run.cache),
-                     human_bytes(plan.available));
+// Text and weights are resident now; cache and temporary memory will be.
+std::string memory_line(const std::string& name, const Loaded& loaded) {
+  const MemoryPlan& plan = loaded.model.memory;
+  return fmt::format(
+      "Memory of {}: {} (weights {}, cache of {} tokens {}, temporary {}, vocabulary {}); {} were free\n", name,
+      human_bytes(plan.total() + loaded.text_bytes), human_bytes(plan.weights), human_count(plan.limits.cache_tokens),
+      human_bytes(plan.run.cache), human_bytes(plan.run.total() - plan.run.cache), human_bytes(loaded.text_bytes),
+      human_bytes(plan.available));
 }
 
 void check_names(const std::vector<serve::ServedModel>& models) {
@@ -104,7 +114,7 @@ void run(const ServeArgs& args) {
   check_names(models);
   std::string names;
   std::string memory;
-  for (size_t i = 0; i < models.size(); ++i) memory += memory_line(models[i].name, loaded[i]->model.memory);
+  for (size_t i = 0; i < models.size(); ++i) memory += memory_line(models[i].name, *loaded[i]);
   for (const serve::ServedModel& model : models) {
     names += fmt::format("{}{} (context {} tokens)", names.empty() ? "" : ", ", model.name, model.engine->context());
   }

@@ -1,5 +1,7 @@
 #include "base/host_memory.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <fstream>
 #include <limits>
@@ -75,6 +77,12 @@ HostMemory host_memory(const std::string& root) {
     }
   }
   return memory;
+}
+
+int64_t resident_memory() {
+  std::ifstream in("/proc/self/statm");  // in pages: all, resident, ...
+  int64_t all = 0, resident = 0;
+  return in >> all >> resident ? resident * ::sysconf(_SC_PAGESIZE) : 0;
 }
 
 }  // namespace baize

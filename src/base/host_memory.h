@@ -1,4 +1,4 @@
-// How much memory this process may use: the machine's, or less where a control group limits it. Any thread.
+// How much memory this process may use (the machine's, or less where a control group limits it) and does use. Any thread.
 #pragma once
 
 #include <cstdint>
@@ -14,5 +14,8 @@ struct HostMemory {
 /// Reads /proc/meminfo and the limits of the process's control groups (v1 or v2, its own and those above it); what is
 /// missing there limits nothing. `root` is the folder that stands for "/".
 HostMemory host_memory(const std::string& root = "");
+
+/// Bytes of memory that this process holds now, mapped files included; 0 where that is not told.
+int64_t resident_memory();
 
 }  // namespace baize

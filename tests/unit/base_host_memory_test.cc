@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <vector>
 
 namespace baize {
 namespace {
@@ -66,6 +67,13 @@ TEST(HostMemory, OfThisMachineIsPlausible) {
   EXPECT_GT(memory.total, int64_t{16} << 20);
   EXPECT_GT(memory.available, 0);
   EXPECT_LE(memory.available, memory.total);
+}
+
+TEST(HostMemory, ResidentMemoryGrowsWithWhatIsTouched) {
+  const int64_t before = resident_memory();
+  EXPECT_GT(before, 0);
+  const std::vector<char> touched(size_t{64} << 20, 1);
+  EXPECT_GE(resident_memory() - before, int64_t{60} << 20) << touched.size();
 }
 
 }  // namespace

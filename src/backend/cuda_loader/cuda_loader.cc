@@ -27,10 +27,17 @@ std::filesystem::path find_library() {
        kLibrary, folder.string());
 }
 
+// Asked first: the backend brings libraries of hundreds of megabytes, which a machine without a GPU need not map.
+void check_driver() {
+  if (dlopen("libcuda.so.1", RTLD_LAZY | RTLD_LOCAL) != nullptr) return;  // stays open, as CUDA wants it
+  fail(ErrorKind::kUnsupported, "no NVIDIA driver here ({}): install driver 580 or newer", dlerror());
+}
+
 }  // namespace
 
 std::unique_ptr<Backend> load_cuda_backend(int device) {
   const std::string path = find_library().string();
+  check_driver();
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) fail(ErrorKind::kUnsupported, "cannot open the CUDA backend: {}", dlerror());
   using Make = Backend* (*)(int);

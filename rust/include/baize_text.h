@@ -53,7 +53,7 @@ baize_text_status baize_tokenizer_from_json(baize_text_view json, baize_text_vie
 typedef struct baize_text_vocab {
   const baize_text_view* tokens; /* [n_tokens] */
   size_t n_tokens;
-  const float* scores;            /* [n_scores] */
+  const float* scores; /* [n_scores] */
   size_t n_scores;
   const uint8_t* mergeable; /* [n_mergeable]; 1 for tokens that may come out of ordinary text (model "scores") */
   size_t n_mergeable;

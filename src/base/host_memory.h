@@ -1,4 +1,5 @@
-// How much memory this process may use (the machine's, or less where a control group limits it) and does use. Any thread.
+// How much memory this process may use (the machine's, or less where a control group limits it) and does use. Any
+// thread.
 #pragma once
 
 #include <cstdint>

@@ -59,6 +59,8 @@ int read_byte(unsigned char& byte) {
 int read_character(EditLine*, wchar_t* out) {
   unsigned char byte = 0;
   if (read_byte(byte) <= 0) return 0;
+  constexpr unsigned char kEndOfFile = 4;  // Ctrl-D; typed while no line is read, it arrives as a zero (Linux's n_tty)
+  if (byte == 0) byte = kEndOfFile;
   const int more = byte < 0xc0 ? 0 : byte < 0xe0 ? 1 : byte < 0xf0 ? 2 : 3;
   uint32_t c = byte < 0x80 ? byte : byte < 0xc0 ? 0xfffd : byte & (0x3fu >> more);
   for (int i = 0; i < more; ++i) {

@@ -134,7 +134,20 @@ def test_settings_in_the_chat(terminal, chat_model):
     t.expect("no command /nonsense; /help")
     t.line("/help")
     t.expect("/clear")
+    t.expect(">>> ")
     t.send("\x04")
+    assert t.wait() == 0
+
+
+def test_keys_typed_during_an_answer_count(terminal, chat_model):
+    t = terminal("run", chat_model, *GREEDY, "--max-tokens", "2000", "--min-tokens", "2000", "--backend", "ref")
+    t.expect(">>> ")
+    t.line("hi")
+    t.expect(r"[^\n]{20}")
+    t.line("/set seed 5")
+    t.send("\x04")
+    t.expect("answer 2000 tokens")
+    t.expect("seed 5")
     assert t.wait() == 0
 
 

@@ -106,6 +106,8 @@ std::string describe(const RwkvSpec& r) { return fmt::format("{} mixing of {}", 
 
 std::string describe(const LayerInputSpec& l) { return fmt::format("input of its own, {}", l.width); }
 
+std::string describe(const MatrixSpec& m) { return fmt::format("matrix to {}", m.width); }
+
 std::string describe(const MoeFfn& moe) {
   std::string text = fmt::format("{} of {} experts of {}", moe.top_k, moe.experts, moe.expert.ff);
   if (moe.shared.ff > 0) text += fmt::format(" and a shared one of {}", moe.shared.ff);

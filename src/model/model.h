@@ -23,8 +23,15 @@ struct LinearParts {
   int64_t n() const;
 };
 
+/// A low-rank addition (Hu et al. 2021) to columns of a projection: from `column` on, += up(down(x)).
+struct Adapter {
+  Linear down, up;
+  int64_t column = 0;
+};
+
 struct AttnBlock {
   LinearParts qkv;  // and the output gate, last
+  std::vector<Adapter> adapters;
   QkvArgs qkv_args;
   AttnArgs args;
   Linear o;
@@ -54,6 +61,7 @@ struct MlaBlock {
 
 struct FfnBlock {
   LinearParts gate_up;
+  std::vector<Adapter> adapters;
   Linear down;
   int64_t ff = 0;
   ActArgs activation;
@@ -96,9 +104,13 @@ struct RecurrenceBlock {
 };
 
 struct MambaBlock {
-  Linear in, low, dt, out;
+  struct Head {
+    Linear low, dt;
+    ScanArgs scan;
+  };
+  Linear in, out;
   ConvArgs conv;
-  ScanArgs scan;
+  std::vector<Head> heads;    // of equal stretches of the width
   std::array<Norm, 3> norms;  // of the step size, B and C
   int64_t rank = 0;
   size_t state = 0;
@@ -133,8 +145,12 @@ struct LayerInputBlock {
   int64_t column = 0;  // where this layer's input begins
 };
 
+struct MatrixBlock {
+  Linear matrix;
+};
+
 using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock, LayerInputBlock>;
+                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
@@ -144,6 +160,7 @@ struct BoundSublayer {
   float alpha = 1;
   Tensor alphas;  // f32 [hidden]: a factor a channel instead
   Norm after;
+  Sublayer::Input input = Sublayer::Input::kStream;
 };
 
 struct BoundLayer {

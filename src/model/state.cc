@@ -34,6 +34,7 @@ std::optional<Kv> kv_of(const RwkvSpec& r) { return fixed(r.hidden + (r.time ? 3
 std::optional<Kv> kv_of(const DenseFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const MoeFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const LayerInputSpec&) { return std::nullopt; }
+std::optional<Kv> kv_of(const MatrixSpec&) { return std::nullopt; }
 
 template <typename Visit>
 void for_each_state(const ModelSpec& spec, const Visit& visit) {

@@ -58,6 +58,7 @@ void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor
   const Tensor flat = attended.reshaped({input.rows, s.heads * block.v_dim});
   const int64_t q_n = s.heads * s.head_dim, k_n = s.kv_heads * s.head_dim;
   ops.linear(block.qkv.span(), x, all);
+  adapt(block.adapters, step, x, all);
   const Tensor qkv = block.gate_n > 0 ? all.columns(0, all.shape[1] - block.gate_n) : all;
   if (block.q_all.present()) ops.norm(qkv.columns(0, q_n), block.q_all, qkv.columns(0, q_n));
   if (block.k_all.present()) ops.norm(qkv.columns(q_n, k_n), block.k_all, qkv.columns(q_n, k_n));

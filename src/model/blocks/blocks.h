@@ -10,6 +10,7 @@ struct Step {
   const StepInput& input;
   Ops& ops;
   Tensor layer_inputs{};  // [rows, layers * width]; absent: none
+  Tensor selected{};      // i32 [rows, count]: what the last indexer chose; absent: there is none
 };
 
 /// Adds what adapters make of x to `out`, which a projection of x has filled.

@@ -68,6 +68,27 @@ struct MlaBlock {
   IndexerBlock indexer;  // without `q`: one of an earlier layer's
 };
 
+struct CompressorBlock {
+  LinearParts in;  // values, gates
+  CompressArgs args;
+};
+
+struct CompressedAttnBlock {
+  Linear q_a, q_b, kv;
+  Norm q_norm;
+  QkvArgs qkv_args;
+  QkvArgs turn_back;  // of what is attended
+  AttnArgs args;
+  std::vector<Linear> o_a;  // one a group of heads
+  Linear o_b;
+  // Three states: keys of the window; of recent tokens, and for every `rate` tokens, what this and the indexer's
+  // compressor keep, side by side.
+  size_t state = 0;
+  CompressorBlock compressor;  // rate 0: none
+  CompressorBlock index_keys;  // the indexer's
+  IndexerBlock indexer;
+};
+
 struct FfnBlock {
   LinearParts gate_up;
   std::vector<Adapter> adapters;
@@ -154,12 +175,19 @@ struct LayerInputBlock {
   int64_t column = 0;  // where this layer's input begins
 };
 
+/// How the residual streams are read, and added to; absent: there is one stream.
+struct HyperBlock {
+  Linear logits;  // from all streams side by side
+  HyperArgs args;
+  bool present() const { return logits.present(); }
+};
+
 struct MatrixBlock {
   Linear matrix;
 };
 
 using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock>;
+                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock, CompressedAttnBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
@@ -169,6 +197,7 @@ struct BoundSublayer {
   float alpha = 1;
   Tensor alphas;  // f32 [hidden]: a factor a channel instead
   Norm after;
+  HyperBlock hyper;
   Sublayer::Input input = Sublayer::Input::kStream;
 };
 
@@ -190,6 +219,7 @@ struct HeadBlock {
   Linear proj;   // to the head's width
   Linear dense;  // with an activation and a norm before the head
   Norm norm;
+  HyperBlock hyper;  // what the final norm reads
 };
 
 /// One bound weight, for `inspect` and the memory plan.

@@ -153,7 +153,13 @@ void HostOps::do_experts(const Experts& experts, const Tensor& x, const Routing&
   for (size_t e = 0; e < experts.up.size(); ++e) {
     chosen.clear();
     for (int64_t i = 0; i < rows * top_k; ++i) {
-      if (ids[i] == static_cast<int32_t>(e)) chosen.emplace_back(i / top_k, weights[i]);
+      if (ids[i] != static_cast<int32_t>(e)) continue;
+      const bool again = !chosen.empty() && chosen.back().first == i / top_k;  // a token's table may name one twice
+      if (again) {
+        chosen.back().second += weights[i];
+      } else {
+        chosen.emplace_back(i / top_k, weights[i]);
+      }
     }
     if (chosen.empty()) continue;
     for (size_t i = 0; i < chosen.size(); ++i) {

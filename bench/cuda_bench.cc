@@ -1,5 +1,5 @@
 // Speed of the CUDA backend on models of real shapes with random weights, through the one forward:
-//   cuda_bench [1b|8b|8b-q4km ...] [--decode B,...] [--prefill N,...] [--tokens N]
+//   cuda_bench [1b|8b|8b-q4km ...] [--decode B,...] [--prefill N,...] [--tokens N]   ("": none)
 // Decode: batch B, prompts of 512, tokens/s = B * N / (T(N + 1 new tokens) - T(1 new token)), greedy, best of 2, host
 // work included. Prefill: one prompt of N. Floors: bytes of weights and cache over 4.27 TB/s; 720 TFLOP/s.
 #include <fmt/format.h>
@@ -320,7 +320,9 @@ void Bench::prefill(int64_t length) {
 
 std::vector<int64_t> numbers(const std::string& text) {
   std::vector<int64_t> values;
-  for (const std::string_view part : split(text, ',')) values.push_back(std::stoll(std::string(part)));
+  for (const std::string_view part : split(text, ',')) {
+    if (!part.empty()) values.push_back(std::stoll(std::string(part)));
+  }
   return values;
 }
 

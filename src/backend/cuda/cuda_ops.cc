@@ -26,7 +26,8 @@ bool greedy(const SampleRow& row) {
 
 }  // namespace
 
-CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms) : Ops(precision, std::move(arena)) {
+CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
+    : Ops(precision, std::move(arena)), times_(dry() ? nullptr : std::getenv("BAIZE_CUDA_TIMES")) {
   exec_.stream = stream;
   exec_.sms = sms;
   if (dry()) return;
@@ -115,7 +116,7 @@ void CudaOps::do_attention(const AttnArgs& args, const Tensor& q, const KvView& 
   AttentionOp op{args, q, kv, out, false, {}, nullptr};
   op.tiles = input().rows > kFewRowsPerSeq * input().seqs && tiles_attention_supports(args, q, kv);
   if (!op.tiles) {
-    op.plan = plan_rows_attention(args, input().rows, input().max_kv_len, exec_.sms);
+    op.plan = plan_rows_attention(args, input(), q, kv, exec_.sms);
     const Scope scope(*this);
     if (op.plan.partial_floats > 0) {
       op.partials = static_cast<float*>(temp(DType::kF32, {op.plan.partial_floats}).data);
@@ -204,7 +205,9 @@ void CudaOps::capture(Known& known) {
 
 void CudaOps::flush() {
   if (ops_.empty()) return;
-  if (step_.rows > kGraphRows) {
+  if (times_.on()) {
+    times_.run(exec_.stream, ops_, [this](const Op& op) { run(op); });
+  } else if (step_.rows > kGraphRows) {
     run_all();
   } else {
     Known& known = know(hash_step(ops_, step_));

@@ -11,6 +11,7 @@
 #include "backend/cuda/exec.h"
 #include "backend/cuda/kernels/walk.h"
 #include "backend/cuda/op_list.h"
+#include "backend/cuda/op_times.h"
 #include "ops/ops.h"
 
 namespace baize::cuda {
@@ -70,6 +71,7 @@ class CudaOps : public Ops {
   long long* trace_ = nullptr;                 // clocks of the last walk, written to $BAIZE_CUDA_TRACE at the end
   static constexpr int kTraceSteps = 65536;    // of all blocks
   std::unordered_map<uint64_t, Known> known_;  // by hash
+  OpTimes times_;
 };
 
 }  // namespace baize::cuda

@@ -1,6 +1,7 @@
 #include "backend/cuda/linear_kernels.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 #include "backend/cuda/blocks.h"
@@ -57,14 +58,6 @@ constexpr LinearKernel kExact = {"cuda.exact", nullptr,  1, [](const LinearQuery
 
 // ---- few rows
 
-constexpr LinearKernel kPlainFew = {
-    "cuda.plain.few",
-    nullptr,
-    20,
-    [](const LinearQuery& q) { return automatic(q) && few(q) && !gguf(q); },
-    no_workspace,
-    [](Exec& exec, std::span<const LinearCall> calls, void*) { gemv_plain(stream_of(exec), calls); }};
-
 constexpr LinearKernel kAnyFew = {"cuda.any.few",
                                   nullptr,
                                   5,
@@ -101,6 +94,22 @@ void run_bf16(Exec& base, std::span<const LinearCall> calls, void*) {
     for (; i < end; ++i) finish(exec, calls[i]);
   }
 }
+// Two rows and more: the library, from where it is as fast as our own kernel.
+bool library_takes(const LinearCall& call) {
+  static const int64_t least = std::getenv("BAIZE_CUDA_FEW") != nullptr ? std::atoi(std::getenv("BAIZE_CUDA_FEW")) : 17;
+  const Linear& l = *call.linear;
+  return call.x.shape[0] >= least && l.shape.format.elem == DType::kBF16 && l.shape.k % 8 == 0;
+}
+constexpr LinearKernel kPlainFew = {"cuda.plain.few",
+                                    nullptr,
+                                    20,
+                                    [](const LinearQuery& q) { return automatic(q) && few(q) && !gguf(q); },
+                                    no_workspace,
+                                    [](Exec& exec, std::span<const LinearCall> calls, void*) {
+                                      if (library_takes(calls[0])) return run_bf16(exec, calls, nullptr);
+                                      gemv_plain(stream_of(exec), calls);
+                                    }};
+
 // The library needs rows of 16 bytes.
 constexpr LinearKernel kBf16Many = {"cuda.bf16.many",
                                     nullptr,

@@ -31,10 +31,11 @@ void qk_norm_rope_store(cudaStream_t stream, const QkvArgs& args, const StepInpu
 
 // attention_rows.cu: each row on its own, its keys cut in `splits` parts that run side by side.
 struct RowsPlan {
+  bool heads = false;  // attention_heads.cu, on the matrix units
   int splits = 1;
   int64_t partial_floats = 0;  // workspace
 };
-RowsPlan plan_rows_attention(const AttnArgs& args, int64_t rows, int64_t max_kv_len, int sms);
+RowsPlan plan_rows_attention(const AttnArgs& args, const StepInput& input, const Tensor& q, const KvView& kv, int sms);
 /// `counters`: zeroed i32, rows * heads of them; left zeroed.
 void attention_rows(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
                     const KvView& kv, const Tensor& out, const RowsPlan& plan, float* partials, int* counters);

@@ -1,6 +1,7 @@
 #include "engine/runner.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "base/check.h"
@@ -21,12 +22,14 @@ class ArrayPlan {
     input_.q_start = add({limits.seqs + 1});
     input_.kv_len = add({limits.seqs});
     input_.out_rows = add({limits.out_rows});
+    before_tables_ = bytes_;
     for (size_t g = 0; g < layout.groups.size(); ++g) {
       input_.block_tables[g] = add({limits.seqs, layout.groups[g].pages(limits.context)});
     }
   }
   const StepInput& input() const { return input_; }
   int64_t bytes() const { return bytes_; }
+  int64_t bytes_before_tables() const { return before_tables_; }
 
  private:
   Tensor add(const Shape& shape) {
@@ -38,7 +41,7 @@ class ArrayPlan {
 
   void* base_;
   Place place_;
-  int64_t bytes_ = 0;
+  int64_t bytes_ = 0, before_tables_ = 0;
   StepInput input_;
 };
 
@@ -58,6 +61,13 @@ StepInput cut_to(const StepInput& arrays, int64_t rows, int64_t seqs, int64_t ou
     if (table.present()) table = table.rows(0, seqs);
   }
   return input;
+}
+
+// A table for the limits, cut to `seqs` rows that hold `pages` pages and lie side by side. Rows grow by doubling, so
+// that the shape of a step, by which a recorded one is known, seldom changes.
+Tensor cut_table(const Tensor& table, int64_t seqs, int64_t pages) {
+  const auto wide = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(pages, 1))));
+  return Tensor(table.data, table.dtype, {seqs, std::min(wide, table.shape[1])}, table.place);
 }
 
 }  // namespace
@@ -82,7 +92,9 @@ class Runner::Inputs {
  public:
   Inputs(Backend& backend, const CacheLayout& layout, const StepLimits& limits, std::vector<KvView> kv)
       : backend_(backend), limits_(limits), kv_(std::move(kv)) {
-    const int64_t bytes = ArrayPlan(layout, limits, nullptr, {}).bytes();
+    const ArrayPlan sizes(layout, limits, nullptr, {});
+    const int64_t bytes = sizes.bytes();
+    before_tables_ = sizes.bytes_before_tables();
     device_ = backend.allocate(bytes);
     device_arrays_ = ArrayPlan(layout, limits, device_.data(), device_.place()).input();
     if (device_.place().kind != Place::kHost) host_ = Buffer::host(bytes);
@@ -96,10 +108,10 @@ class Runner::Inputs {
     StepInput input = cut_to(device_arrays_, plan.rows(), seqs, plan.out_rows());
     fill_ids(plan, in_flight);
     input.max_kv_len = fill_rows(plan);
-    for (size_t g = 0; g < plan.pages.size(); ++g) fill_table(plan, g);
+    for (size_t g = 0; g < plan.pages.size(); ++g) input.block_tables[g] = fill_table(plan, g);
     auto* out_rows = std::copy(plan.draw_rows.begin(), plan.draw_rows.end(), host_arrays_.out_rows.as<int32_t>());
     std::copy(plan.score_rows.begin(), plan.score_rows.end(), out_rows);
-    if (host_.data() != nullptr) backend_.upload(device_.data(), host_.data(), host_.bytes());
+    if (host_.data() != nullptr) upload_arrays(input);
     input.kv = kv_;
     return input;
   }
@@ -137,19 +149,39 @@ class Runner::Inputs {
     return longest;
   }
 
-  void fill_table(const StepPlan& plan, size_t group) {
+  // Returns the device's table.
+  Tensor fill_table(const StepPlan& plan, size_t group) {
+    const std::vector<int64_t>& counts = plan.page_counts[group];
+    const Tensor& whole = host_arrays_.block_tables[group];
+    if (counts.empty() || !whole.present()) return {};
+    const auto seqs = static_cast<int64_t>(counts.size());
+    const int64_t longest = *std::max_element(counts.begin(), counts.end());
+    BAIZE_CHECK(longest <= whole.shape[1]);
+    const Tensor table = cut_table(whole, seqs, longest);
     const int32_t* from = plan.pages[group].data();
-    for (size_t s = 0; s < plan.page_counts[group].size(); ++s) {
-      const Tensor row = host_arrays_.block_tables[group].rows(static_cast<int64_t>(s), 1);
-      const int64_t count = plan.page_counts[group][s];
-      BAIZE_CHECK(count <= row.shape[1]);
-      std::copy_n(from, count, row.as<int32_t>());
+    for (int64_t s = 0; s < seqs; ++s) {
+      const int64_t count = counts[static_cast<size_t>(s)];
+      std::copy_n(from, count, table.rows(s, 1).as<int32_t>());
       from += count;
+    }
+    return cut_table(device_arrays_.block_tables[group], seqs, longest);
+  }
+
+  // The arrays before the tables go with the first table, in one copy; of tables only what is used.
+  void upload_arrays(const StepInput& input) {
+    auto* to = static_cast<std::byte*>(device_.data());
+    const auto* from = static_cast<const std::byte*>(host_.data());
+    const auto used = [&](size_t g) { return input.block_tables[g].present() ? input.block_tables[g].bytes() : 0; };
+    backend_.upload(to, from, before_tables_ + used(0));
+    for (size_t g = 1; g < input.block_tables.size(); ++g) {
+      const int64_t at = used(g) == 0 ? 0 : static_cast<std::byte*>(input.block_tables[g].data) - to;
+      backend_.upload(to + at, from + at, used(g));
     }
   }
 
   Backend& backend_;
   StepLimits limits_;
+  int64_t before_tables_ = 0;  // bytes
   std::vector<KvView> kv_;
   Buffer device_, host_;
   StepInput device_arrays_, host_arrays_;

@@ -268,6 +268,22 @@ TEST_P(CudaOpsTest, Attention) {
   }
 }
 
+// Each way of the kernel: no filter, filters on gathered and on all tokens, ties at a bound, and rows left to the host.
+const SampleParams kDraws[] = {
+    {.temperature = 0},
+    {.temperature = 0.7f, .seed = 3},
+    {.temperature = 1, .seed = 4},
+    {.temperature = 1, .top_k = 1, .seed = 4},
+    {.temperature = 0.8f, .top_k = 40, .seed = 5},
+    {.temperature = 1, .top_p = 0.9f, .seed = 6},
+    {.temperature = 0.2f, .top_p = 0.5f, .seed = 6},
+    {.temperature = 0.6f, .top_k = 20, .top_p = 0.95f, .min_p = 0.02f, .seed = 7},
+    {.temperature = 1.5f, .top_k = 20000, .top_p = 0.99f, .seed = 11},
+    {.temperature = 1, .min_p = 0.1f, .seed = 12},
+    {.repetition_penalty = 1.3f, .frequency_penalty = 0.5f, .temperature = 0.7f, .seed = 8},
+    {.temperature = 0.9f, .typical_p = 0.9f, .seed = 9},
+};
+
 TEST_P(CudaOpsTest, Sample) {
   for (const int64_t vocab : {int64_t{5}, int64_t{1000}, int64_t{128256}}) {
     std::vector<float> logits = normals(6 * vocab);
@@ -277,9 +293,16 @@ TEST_P(CudaOpsTest, Sample) {
     for (int64_t i = 0; i < vocab; ++i) at(2, i) = -INFINITY;
     at(3, 4) = INFINITY;
     for (int64_t i = 0; i < vocab; ++i) at(4, i) = -100.0f - static_cast<float>(i % 50);
-    for (const float temperature : {0.0f, 0.7f}) {
+    for (const SampleParams& params : kDraws) {
       std::vector<SampleRow> rows(6);
-      for (size_t i = 0; i < rows.size(); ++i) rows[i].params = {.temperature = temperature, .seed = 3, .position = 9};
+      for (size_t i = 0; i < rows.size(); ++i) {
+        rows[i].params = params;
+        rows[i].params.position = static_cast<int64_t>(9 + i);
+      }
+      const Token seen[] = {1, 2, 3};
+      const LogitBias bias[] = {{2, 1000.0f}};
+      if (params.seed == 8) rows[0].history = rows[0].drawn = seen;  // drawn on the host, beside others on the device
+      if (params.seed == 8) rows[5].bias = bias;
       std::vector<Token> got(6, -7), want(6, -8);
       const Tensor on_gpu = device_.floats(logits, DType::kF32, {6, vocab});
       const Tensor on_host = host_.floats(logits, DType::kF32, {6, vocab});
@@ -287,6 +310,7 @@ TEST_P(CudaOpsTest, Sample) {
       const auto host_ops = ref().make_ops(compute_, Arena(ref().allocate(1024)));
       gpu_ops->sample({rows, got}, on_gpu);
       host_ops->sample({rows, want}, on_host);
+      SCOPED_TRACE("vocabulary " + std::to_string(vocab) + ", draw " + std::to_string(&params - kDraws));
       EXPECT_EQ(got, want);
     }
   }

@@ -6,6 +6,7 @@
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/walk_plan.h"
+#include "ops/philox.h"
 
 namespace baize::cuda {
 
@@ -14,14 +15,20 @@ namespace {
 constexpr int64_t kGraphRows = 256;  // larger steps gain nothing from a graph
 constexpr size_t kMaxKnown = 128;
 constexpr int64_t kMaxCounters = 4096;
-constexpr int64_t kMaxGreedyRows = 4096;
+constexpr size_t kMaxDraws = 4096;  // at once
 // A step of at most this many rows a sequence attends row by row.
 constexpr int64_t kFewRowsPerSeq = 4;
 
-bool greedy(const SampleRow& row) {
+// What the device draws; the others' logits come to the host.
+bool drawn_on_device(const SampleRow& row) {
   const SampleParams& p = row.params;
-  return p.temperature == 0 && row.bias.empty() &&
+  return row.bias.empty() && p.typical_p >= 1 &&
          (row.history.empty() || (p.repetition_penalty == 1 && p.frequency_penalty == 0 && p.presence_penalty == 0));
+}
+
+SampleDraw device_draw(const SampleParams& p) {
+  const double uniform = uniform_draw(p.seed, static_cast<uint64_t>(p.position));
+  return {p.temperature, p.top_p, p.min_p, p.top_k, static_cast<uint64_t>(uniform * 0x1p53) << 11};
 }
 
 }  // namespace
@@ -35,7 +42,9 @@ CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
   exec_.gemm = gemm_.get();
   check(cudaMalloc(&counters_, kMaxCounters * sizeof(int)), "hold counters");
   check(cudaMemset(counters_, 0, kMaxCounters * sizeof(int)), "clear counters");
-  check(cudaMalloc(&keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
+  check(cudaMalloc(&keys_, kMaxDraws * sizeof(uint64_t)), "hold choices");
+  check(cudaMalloc(&draws_, kMaxDraws * sizeof(SampleDraw)), "hold choices");
+  check(cudaMalloc(&drawn_, kMaxDraws * sizeof(int32_t)), "hold choices");
   check(cudaMalloc(&barrier_, 2 * sizeof(unsigned)), "hold counters");
   check(cudaMemset(barrier_, 0, 2 * sizeof(unsigned)), "clear counters");
   if (const char* set = std::getenv("BAIZE_CUDA_WALK"); set != nullptr && *set == '0') walk_ = false;
@@ -43,7 +52,9 @@ CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
     check(cudaMalloc(&trace_, sizeof(long long) * 4 * kTraceSteps), "hold a trace");
     check(cudaMemset(trace_, 0, sizeof(long long) * 4 * kTraceSteps), "clear a trace");
   }
-  check(cudaMallocHost(&host_keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
+  check(cudaMallocHost(&host_keys_, kMaxDraws * sizeof(uint64_t)), "hold choices");
+  check(cudaMallocHost(&host_draws_, kMaxDraws * sizeof(SampleDraw)), "hold choices");
+  check(cudaMallocHost(&host_drawn_, kMaxDraws * sizeof(int32_t)), "hold choices");
 }
 
 CudaOps::~CudaOps() {
@@ -52,7 +63,11 @@ CudaOps::~CudaOps() {
   forget_all();
   cudaFree(trace_);
   cudaFree(barrier_);
+  cudaFreeHost(host_drawn_);
+  cudaFreeHost(host_draws_);
   cudaFreeHost(host_keys_);
+  cudaFree(drawn_);
+  cudaFree(draws_);
   cudaFree(keys_);
   cudaFree(counters_);
 }
@@ -224,25 +239,43 @@ void CudaOps::flush() {
   ops_.clear();
 }
 
-void CudaOps::sample_greedy(const SampleArgs& args, const Tensor& logits) {
-  const size_t n = args.rows.size();
-  argmax(exec_.stream, logits, keys_);
-  check(cudaMemcpyAsync(host_keys_, keys_, n * sizeof(uint64_t), cudaMemcpyDeviceToHost, exec_.stream), "fetch tokens");
-  check(cudaStreamSynchronize(exec_.stream), "run a step");
-  for (size_t i = 0; i < n; ++i) args.out[i] = static_cast<Token>(argmax_token(host_keys_[i]));
-}
-
 void CudaOps::do_sample(const SampleArgs& args, const Tensor& logits) {
   if (dry() || args.rows.empty()) return;
   flush();
-  const bool all_greedy = std::all_of(args.rows.begin(), args.rows.end(), greedy);
-  if (all_greedy && static_cast<int64_t>(args.rows.size()) <= kMaxGreedyRows) return sample_greedy(args, logits);
-  // Everything else by the definition, on the host.
-  std::vector<float> host(static_cast<size_t>(logits.shape.elements()));
-  check(cudaMemcpyAsync(host.data(), logits.data, host.size() * sizeof(float), cudaMemcpyDeviceToHost, exec_.stream),
-        "fetch logits");
-  check(cudaStreamSynchronize(exec_.stream), "run a step");
-  sample_on_host(args, Tensor(host.data(), DType::kF32, logits.shape));
+  for (size_t begin = 0; begin < args.rows.size(); begin += kMaxDraws) {
+    const size_t count = std::min<size_t>(kMaxDraws, args.rows.size() - begin);
+    sample_rows({args.rows.subspan(begin, count), args.out.subspan(begin, count)},
+                logits.rows(static_cast<int64_t>(begin), static_cast<int64_t>(count)));
+  }
+}
+
+void CudaOps::sample_rows(const SampleArgs& args, const Tensor& logits) {
+  const size_t n = args.rows.size();
+  argmax(exec_.stream, logits, keys_);
+  for (size_t i = 0; i < n; ++i) host_draws_[i] = device_draw(args.rows[i].params);
+  if (std::any_of(host_draws_, host_draws_ + n, [](const SampleDraw& draw) { return draw.temperature > 0; })) {
+    check(cudaMemcpyAsync(draws_, host_draws_, n * sizeof(SampleDraw), cudaMemcpyHostToDevice, exec_.stream), "upload");
+    cuda::sample(exec_.stream, logits, keys_, draws_, drawn_);
+    check(cudaMemcpyAsync(host_drawn_, drawn_, n * sizeof(int32_t), cudaMemcpyDeviceToHost, exec_.stream),
+          "fetch tokens");
+    check(cudaStreamSynchronize(exec_.stream), "run a step");
+    std::copy_n(host_drawn_, n, args.out.begin());
+  } else {
+    check(cudaMemcpyAsync(host_keys_, keys_, n * sizeof(uint64_t), cudaMemcpyDeviceToHost, exec_.stream),
+          "fetch tokens");
+    check(cudaStreamSynchronize(exec_.stream), "run a step");
+    for (size_t i = 0; i < n; ++i) args.out[i] = static_cast<Token>(argmax_token(host_keys_[i]));
+  }
+  std::vector<float> row(static_cast<size_t>(logits.shape[1]));
+  for (size_t i = 0; i < n; ++i) {
+    if (drawn_on_device(args.rows[i])) continue;
+    check(cudaMemcpyAsync(row.data(), logits.rows(static_cast<int64_t>(i), 1).data, row.size() * sizeof(float),
+                          cudaMemcpyDeviceToHost, exec_.stream),
+          "fetch logits");
+    check(cudaStreamSynchronize(exec_.stream), "fetch logits");
+    sample_on_host({args.rows.subspan(i, 1), args.out.subspan(i, 1)},
+                   Tensor(row.data(), DType::kF32, {1, logits.shape[1]}));
+  }
 }
 
 }  // namespace baize::cuda

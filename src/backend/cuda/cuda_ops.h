@@ -56,14 +56,16 @@ class CudaOps : public Ops {
   void capture(Known& known);
   void forget_all();
   void write_trace();
-  void sample_greedy(const SampleArgs& args, const Tensor& logits);
+  void sample_rows(const SampleArgs& args, const Tensor& logits);
 
   CudaExec exec_;
   std::unique_ptr<Gemm> gemm_;
-  int* counters_ = nullptr;        // zeroed between kernels
-  uint64_t* keys_ = nullptr;       // greedy choices on the device
-  uint64_t* host_keys_ = nullptr;  // pinned
-  StepInput step_;                 // of the ops recorded
+  int* counters_ = nullptr;  // zeroed between kernels
+  // Of a draw, on the device and in pinned memory: the highest logits, how to draw, and the tokens drawn.
+  uint64_t *keys_ = nullptr, *host_keys_ = nullptr;
+  SampleDraw *draws_ = nullptr, *host_draws_ = nullptr;
+  int32_t *drawn_ = nullptr, *host_drawn_ = nullptr;
+  StepInput step_;  // of the ops recorded
   std::vector<Op> ops_;
   unsigned* barrier_ = nullptr;                // of walks
   bool walk_ = true;                           // false where BAIZE_CUDA_WALK=0, for measuring

@@ -1,7 +1,6 @@
 #include "backend/cuda/linear_kernels.h"
 
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 
 #include "backend/cuda/blocks.h"
@@ -58,6 +57,14 @@ constexpr LinearKernel kExact = {"cuda.exact", nullptr,  1, [](const LinearQuery
 
 // ---- few rows
 
+constexpr LinearKernel kPlainFew = {
+    "cuda.plain.few",
+    nullptr,
+    20,
+    [](const LinearQuery& q) { return automatic(q) && few(q) && !gguf(q); },
+    no_workspace,
+    [](Exec& exec, std::span<const LinearCall> calls, void*) { gemv_plain(stream_of(exec), calls); }};
+
 constexpr LinearKernel kAnyFew = {"cuda.any.few",
                                   nullptr,
                                   5,
@@ -94,28 +101,12 @@ void run_bf16(Exec& base, std::span<const LinearCall> calls, void*) {
     for (; i < end; ++i) finish(exec, calls[i]);
   }
 }
-// Two rows and more: the library, from where it is as fast as our own kernel.
-bool library_takes(const LinearCall& call) {
-  static const int64_t least = std::getenv("BAIZE_CUDA_FEW") != nullptr ? std::atoi(std::getenv("BAIZE_CUDA_FEW")) : 17;
-  const Linear& l = *call.linear;
-  return call.x.shape[0] >= least && l.shape.format.elem == DType::kBF16 && l.shape.k % 8 == 0;
-}
-constexpr LinearKernel kPlainFew = {"cuda.plain.few",
+// From two rows on the library is ahead of own kernels; it needs rows of 16 bytes.
+constexpr LinearKernel kBf16Rows = {"cuda.bf16.rows",
                                     nullptr,
-                                    20,
-                                    [](const LinearQuery& q) { return automatic(q) && few(q) && !gguf(q); },
-                                    no_workspace,
-                                    [](Exec& exec, std::span<const LinearCall> calls, void*) {
-                                      if (library_takes(calls[0])) return run_bf16(exec, calls, nullptr);
-                                      gemv_plain(stream_of(exec), calls);
-                                    }};
-
-// The library needs rows of 16 bytes.
-constexpr LinearKernel kBf16Many = {"cuda.bf16.many",
-                                    nullptr,
-                                    20,
+                                    21,
                                     [](const LinearQuery& q) {
-                                      return automatic(q) && !few(q) && !gguf(q) &&
+                                      return automatic(q) && q.range != MRange::kOne && !gguf(q) &&
                                              q.shape.format.elem == DType::kBF16 && q.shape.k % 8 == 0;
                                     },
                                     no_workspace,
@@ -189,7 +180,7 @@ constexpr LinearKernel kOddMany = {
     "cuda.odd.many", nullptr, 5, [](const LinearQuery& q) { return automatic(q) && !few(q); }, no_workspace, run_exact};
 
 constexpr const LinearKernel* kKernels[] = {&kExact,    &kPlainFew,        &kBlocksFew,  &kPlanarFew, &kAnyFew,
-                                            &kBf16Many, &kDequantizedMany, &kPlanarMany, &kOddMany};
+                                            &kBf16Rows, &kDequantizedMany, &kPlanarMany, &kOddMany};
 
 }  // namespace
 

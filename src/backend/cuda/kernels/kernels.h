@@ -19,11 +19,20 @@ void gated_activation(cudaStream_t stream, const Tensor& gate_up, Activation act
 void gather_rows(cudaStream_t stream, const Tensor& x, const Tensor& index, const Tensor& out);
 /// out = epilogue(out + bias) in place; for products of libraries that do neither.
 void finish_linear(cudaStream_t stream, const Tensor& out, const Tensor& bias, const Epilogue& epilogue);
+// sample.cu
 /// Greedy choice: keys[r] holds the largest logit of the row and its id (the lowest on a tie).
 ///                                                                            logits f32 [n, vocab], keys u64 [n]
 void argmax(cudaStream_t stream, const Tensor& logits, uint64_t* keys);
 /// The token of such a key: -1 where the row holds a NaN or nothing above -infinity.
 int32_t argmax_token(uint64_t key);
+/// What a row's draw needs of its SampleParams.
+struct SampleDraw {
+  float temperature, top_p, min_p;
+  int32_t top_k;
+  uint64_t uniform;  // the draw of {seed, position}, over 2^64
+};
+/// Draws without bias, penalties and typical sampling. `keys`: of argmax; draws, out: [n].
+void sample(cudaStream_t stream, const Tensor& logits, const uint64_t* keys, const SampleDraw* draws, int32_t* out);
 
 // rope.cu
 void qk_norm_rope_store(cudaStream_t stream, const QkvArgs& args, const StepInput& input, const Tensor& qkv,
@@ -48,7 +57,7 @@ void attention_tiles(cudaStream_t stream, const AttnArgs& args, const StepInput&
 // linear_exact.cu: f32 arithmetic on any weights in the stored layout, independent of m.
 void linear_exact(cudaStream_t stream, const LinearCall& call);
 
-// gemv_plain.cu: m = 1..16 rows times f32, f16 or bf16 weights.
+// gemv_plain.cu: m = 1..16 rows times f32, f16 or bf16 weights; fast for one row.
 void gemv_plain(cudaStream_t stream, std::span<const LinearCall> calls);
 /// Any type and layout, without speed.
 void gemv_any(cudaStream_t stream, const LinearCall& call, bool planar);

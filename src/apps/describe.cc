@@ -89,7 +89,10 @@ std::string describe(const DenseFfn& ffn) {
 }
 
 std::string describe(const MlaSpec& a) {
-  return fmt::format("latent attention, {} heads of {} + {}, rank {}", a.heads, a.nope_dim, a.rope_dim, a.kv_rank);
+  std::string text =
+      fmt::format("latent attention, {} heads of {} + {}, rank {}", a.heads, a.nope_dim, a.rope_dim, a.kv_rank);
+  if (a.indexer.top_k > 0) text += fmt::format(", sees {} positions", a.indexer.top_k);
+  return text;
 }
 
 std::string describe(const RecurrenceSpec& r) {
@@ -105,6 +108,8 @@ std::string describe(const LruSpec& r) { return fmt::format("gated linear recurr
 std::string describe(const RwkvSpec& r) { return fmt::format("{} mixing of {}", r.time ? "time" : "channel", r.width); }
 
 std::string describe(const LayerInputSpec& l) { return fmt::format("input of its own, {}", l.width); }
+
+std::string describe(const MatrixSpec& m) { return fmt::format("matrix to {}", m.width); }
 
 std::string describe(const MoeFfn& moe) {
   std::string text = fmt::format("{} of {} experts of {}", moe.top_k, moe.experts, moe.expert.ff);

@@ -91,6 +91,7 @@ Linear Binder::linear_of(const SourceTensor& tensor, const std::string& name, co
     for (float& b : scaled) b *= linear.alpha;
     linear.bias = store_.small(scaled);
   }
+  if (store_.resident_bytes() == before) return linear;  // another linear's too: counted there
   const std::string full = place.expert < 0 ? name : fmt::format("{}.{}", name, place.expert);
   model_->weights.push_back(
       {layer_name(full, place.layer), tensor.name, linear.shape, pack, linear.by_m, store_.resident_bytes() - before});
@@ -115,6 +116,16 @@ LinearParts Binder::parts(const Fused& fused, int64_t k, int64_t layer) {
     result.part[result.count++] = linear(fused.own[i], fused.widths[i], k, own);
   }
   return result;
+}
+
+void Binder::adapt(std::vector<Adapter>& adapters, const std::string& name, Columns columns, int64_t k,
+                   const Place& place) {
+  if (place.expert < 0 || mutated("linear.adapter")) return;
+  const SourceTensor* down = names_.find(name + ".adapter_down.weight", place.layer, place.expert);
+  if (down == nullptr) return;
+  const int64_t rank = down->shape.rank() == 2 ? down->shape[0] : 0;
+  adapters.push_back({linear(name + ".adapter_down", rank, k, place),
+                      linear(name + ".adapter_up", columns.count, rank, place), columns.begin});
 }
 
 Norm Binder::norm(const NormSpec& spec, const std::string& name, int64_t dim, int64_t layer) {
@@ -150,14 +161,18 @@ Rope Binder::rope(const RopeSpec& spec) {
   return bound;
 }
 
-BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t layer) {
+BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t own) {
+  using Input = Sublayer::Input;
   BoundSublayer bound;
+  const int64_t layer = sub.weights_of < 0 ? own : sub.weights_of;
   const auto* mixing = std::get_if<RwkvSpec>(&sub.block);
   const bool feeds = std::holds_alternative<DenseFfn>(sub.block) || std::holds_alternative<MoeFfn>(sub.block) ||
-                     (mixing != nullptr && !mixing->time);
+                     std::holds_alternative<MatrixSpec>(sub.block) || (mixing != nullptr && !mixing->time);
   const bool own_input = std::holds_alternative<LayerInputSpec>(sub.block);
-  const std::string stem = own_input ? "layer" : feeds ? "ffn" : "attn";
-  bound.pre = norm(sub.pre, stem + ".norm", hidden(), layer);
+  const bool given = sub.input == Input::kStreamAndGiven;
+  const std::string stem = own_input ? "layer" : given ? "given" : feeds ? "ffn" : "attn";
+  bound.input = mutated("residual.given") && sub.input != Input::kWithEmbedding ? Input::kStream : sub.input;
+  bound.pre = norm(sub.pre, stem + ".norm", (sub.input == Input::kWithEmbedding ? 2 : 1) * hidden(), layer);
   const float scale = mutated("residual.scale") ? 1 : sub.scale;
   std::visit([&](const auto& block) { bound.block = bind_block(block, layer, sub.post.present ? 1 : scale); },
              sub.block);

@@ -46,6 +46,7 @@ std::vector<float> alibi_slopes(int64_t heads, float steepest) {
 
 void Binder::attention_matrices(const AttnSpec& spec, int64_t layer, AttnBlock& block) {
   const int64_t q = spec.heads * spec.head_dim, k = spec.kv_heads * spec.head_dim, v = spec.kv_heads * block.v_dim;
+  const int64_t width = spec.width > 0 ? spec.width : hidden();
   const Place place{.layer = layer, .transposed = model_->spec.transposed};
   LinearParts& parts_of = block.qkv;
   std::vector<int64_t> q_rows, gate_rows;
@@ -56,26 +57,30 @@ void Binder::attention_matrices(const AttnSpec& spec, int64_t layer, AttnBlock& 
     Place half = place;
     half.stored_n = 2 * q;
     half.rows = q_rows;
-    parts_of.part[0] = linear("attn.q", q, hidden(), half);
-    parts_of.part[1] = linear("attn.k", k, hidden(), place);
-    parts_of.part[2] = linear("attn.v", v, hidden(), place);
+    parts_of.part[0] = linear("attn.q", q, width, half);
+    parts_of.part[1] = linear("attn.k", k, width, place);
+    parts_of.part[2] = linear("attn.v", v, width, place);
     half.rows = gate_rows;
-    parts_of.part[3] = linear("attn.q", q, hidden(), half);
+    parts_of.part[3] = linear("attn.q", q, width, half);
     parts_of.count = 4;
     block.gate_n = q;
   } else if (spec.kv_from >= 0) {
-    parts_of.part[0] = linear("attn.q", q, hidden(), place);
+    parts_of.part[0] = linear("attn.q", q, width, place);
     parts_of.count = 1;
   } else {
     const std::array<std::string, 3> own = {"attn.q", "attn.k", spec.values_are_keys ? "attn.k" : "attn.v"};
     const std::array<int64_t, 3> widths = {q, k, v};
     const std::array<float, 3> alphas = {1, spec.k_scale, spec.v_scale};
     const std::vector<int64_t> rows = qkv_rows(spec.layout, widths);
-    parts_of = parts({own, "attn.qkv", widths, alphas, rows}, hidden(), layer);
+    parts_of = parts({own, "attn.qkv", widths, alphas, rows}, width, layer);
+    const Place added{.layer = layer, .expert = spec.adapter};
+    adapt(block.adapters, "attn.q", {0, q}, width, added);
+    adapt(block.adapters, "attn.k", {q, k}, width, added);
+    adapt(block.adapters, "attn.v", {q + k, v}, width, added);
   }
   if (const SourceTensor* gate = names_.find("attn.gate.weight", layer); gate != nullptr) {
     block.gate_n = gate->shape[0] == spec.heads ? spec.heads : spec.heads * block.v_dim;
-    parts_of.part[parts_of.count++] = linear("attn.gate", block.gate_n, hidden(), place);
+    parts_of.part[parts_of.count++] = linear("attn.gate", block.gate_n, width, place);
   }
 }
 
@@ -160,10 +165,28 @@ AttnBlock Binder::bind_block(const AttnSpec& spec, int64_t layer, float scale) {
   return block;
 }
 
+IndexerBlock Binder::indexer(const IndexerSpec& spec, int64_t q_rank, int64_t layer) {
+  IndexerBlock block;
+  model_->selected = std::max(model_->selected, spec.top_k);
+  if (spec.shared) return block;
+  block.state = states_++;
+  const float scale = 1 / std::sqrt(static_cast<float>(spec.heads * spec.head_dim));
+  block.q = linear("index.q", spec.heads * spec.head_dim, q_rank, {.layer = layer});
+  block.k = linear("index.k", spec.head_dim, hidden(), {.layer = layer});
+  block.weights = linear("index.weights", spec.heads, hidden(), {.layer = layer, .alpha = scale});
+  block.qkv_args.shape = {spec.heads, 1, spec.head_dim};
+  block.qkv_args.k_norm = norm(spec.k_norm, "index.k_norm", spec.head_dim, layer);
+  block.qkv_args.rope = rope(spec.rope);
+  block.args = {spec.heads, spec.head_dim, spec.top_k};
+  return block;
+}
+
 MlaBlock Binder::bind_block(const MlaSpec& spec, int64_t layer, float scale) {
   MlaBlock block;
   block.state = states_++;
   block.v_dim = spec.v_dim;
+  block.sparse = spec.indexer.top_k > 0;
+  if (block.sparse) block.indexer = indexer(spec.indexer, spec.q_rank, layer);
   const Place place{.layer = layer};
   const int64_t width = spec.nope_dim + spec.rope_dim, stored = spec.kv_rank + spec.rope_dim;
   if (spec.q_rank > 0) {

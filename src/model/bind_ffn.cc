@@ -40,6 +40,7 @@ FfnBlock Binder::ffn(const DenseFfn& spec, const std::string& stem, int64_t laye
                          std::span(alphas).subspan(first), rows},
                         hidden(), layer);
   const Place place{.layer = layer, .alpha = scale * spec.down_scale, .transposed = model_->spec.transposed};
+  adapt(block.adapters, stem, {0, block.gate_up.n()}, hidden(), {.layer = layer, .expert = spec.adapter});
   block.down = linear(stem + ".down", hidden(), spec.ff, place);
   block.activation = activation(spec, stem, layer);
   block.inner_norm = norm(spec.inner_norm, stem + ".inner_norm", spec.ff, layer);
@@ -99,6 +100,10 @@ LayerInputBlock Binder::bind_block(const LayerInputSpec& spec, int64_t layer, fl
   block.activation = spec.activation;
   block.column = mutated("layer_input.column") ? 0 : layer * spec.width;
   return block;
+}
+
+MatrixBlock Binder::bind_block(const MatrixSpec& spec, int64_t layer, float scale) {
+  return {linear("matrix", spec.width, hidden(), {.layer = layer, .alpha = scale})};
 }
 
 MoeBlock Binder::bind_block(const MoeFfn& spec, int64_t layer, float scale) {

@@ -201,23 +201,33 @@ MambaBlock Binder::bind_block(const MambaSpec& spec, int64_t layer, float scale)
   }
   block.in = linear("rec.in", 2 * spec.width, hidden(), {.layer = layer, .rows = rows});
   block.conv = conv("rec.conv", spec.width, spec.conv, Activation::kSilu, layer);
-  const auto flat = [&](const char* name, int64_t n, int64_t k) {  // some store a leading 1
+  const int64_t heads = spec.heads, each = spec.width / heads;
+  const auto flat = [&](const char* name, int64_t n, int64_t k) -> const SourceTensor& {  // some store [heads, n, k]
     const SourceTensor& stored = names_.need(std::string(name) + ".weight", layer);
     if (stored.shape.elements() != n * k) checked(stored, {n, k});
-    return linear_of(derived_.reshaped(stored, {n, k}), name, {.layer = layer},
-                     vector(std::string(name) + ".bias", n, layer));
+    return derived_.reshaped(stored, {n, k});
   };
-  block.low = flat("rec.low", spec.rank + 2 * spec.state, spec.width);
-  block.dt = flat("rec.dt", spec.width, spec.rank);
+  const int64_t low_n = spec.rank + 2 * spec.state;
+  const SourceTensor &low = flat("rec.low", heads * low_n, each), &dt = flat("rec.dt", spec.width, spec.rank);
+  const std::vector<float> dt_bias = vector("rec.dt.bias", spec.width, layer);
   const char* const names[] = {"rec.dt_norm", "rec.b_norm", "rec.c_norm"};
   const std::array<int64_t, 3> dims = {spec.rank, spec.state, spec.state};
   for (size_t i = 0; i < 3; ++i) block.norms[i] = norm(spec.inner_norm, names[i], dims[i], layer);
-  block.scan.state = spec.state;
-  block.scan.offset = (spec.conv - 1) * spec.width;
   std::vector<float> logs = need_vector("rec.a_log.weight", spec.width * spec.state, layer);
   if (mutated("mamba.decay")) std::fill(logs.begin(), logs.end(), 0.0f);
-  block.scan.rate = store_.small(negated_exp(logs));
-  block.scan.skip = store_.small(need_vector("rec.skip.weight", spec.width, layer));
+  const std::vector<float> rates = negated_exp(logs), skips = need_vector("rec.skip.weight", spec.width, layer);
+  const auto part = [](const std::vector<float>& all, int64_t begin, int64_t count) {
+    return all.empty() ? all : std::vector<float>(all.begin() + begin, all.begin() + begin + count);
+  };
+  for (int64_t h = 0; h < heads; ++h) {
+    const Place place{.layer = layer, .expert = heads > 1 ? h : -1};
+    block.heads.push_back({linear_of(derived_.rows(low, h * low_n, low_n), "rec.low", place, {}),
+                           linear_of(derived_.rows(dt, h * each, each), "rec.dt", place, part(dt_bias, h * each, each)),
+                           {.state = spec.state,
+                            .rate = store_.small(part(rates, h * each * spec.state, each * spec.state)),
+                            .skip = store_.small(part(skips, h * each, each)),
+                            .offset = (spec.conv - 1) * spec.width + h * each * spec.state}});
+  }
   block.out = linear("rec.out", hidden(), spec.width, {.layer = layer, .alpha = scale});
   return block;
 }

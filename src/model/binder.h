@@ -40,9 +40,10 @@ class Binder {
   };
 
   void bind_embed_and_head();
-  BoundSublayer bind_sublayer(const Sublayer& sub, int64_t layer);
+  BoundSublayer bind_sublayer(const Sublayer& sub, int64_t own);
   AttnBlock bind_block(const AttnSpec& spec, int64_t layer, float scale);
   FfnBlock bind_block(const DenseFfn& spec, int64_t layer, float scale);
+  IndexerBlock indexer(const IndexerSpec& spec, int64_t q_rank, int64_t layer);
   MlaBlock bind_block(const MlaSpec& spec, int64_t layer, float scale);
   MoeBlock bind_block(const MoeFfn& spec, int64_t layer, float scale);
   RecurrenceBlock bind_block(const RecurrenceSpec& spec, int64_t layer, float scale);
@@ -50,6 +51,7 @@ class Binder {
   ShortConvBlock bind_block(const ShortConvSpec& spec, int64_t layer, float scale);
   LruBlock bind_block(const LruSpec& spec, int64_t layer, float scale);
   LayerInputBlock bind_block(const LayerInputSpec& spec, int64_t layer, float scale);
+  MatrixBlock bind_block(const MatrixSpec& spec, int64_t layer, float scale);
   void bind_layer_inputs();
   RwkvBlock bind_block(const RwkvSpec& spec, int64_t layer, float scale);
 
@@ -68,6 +70,8 @@ class Binder {
 
   /// Linears of the given widths under their own names, or one under the fused name; they read k values.
   LinearParts parts(const Fused& fused, int64_t k, int64_t layer);
+  /// Adds the low-rank addition number `place.expert` of a matrix that reads k values and fills `columns`, if any.
+  void adapt(std::vector<Adapter>& adapters, const std::string& name, Columns columns, int64_t k, const Place& place);
   Linear linear(const std::string& name, int64_t n, int64_t k, const Place& place);
   /// A linear of a tensor found already. `bias` may be null.
   Linear linear_of(const SourceTensor& tensor, const std::string& name, const Place& place,

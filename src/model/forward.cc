@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/mutate.h"
 #include "model/blocks/blocks.h"
 
@@ -12,13 +14,36 @@ class Stream {
       : ops_(ops),
         x_(ops.temp(ops.precision().residual, {input.rows, model.spec.dims.hidden})),
         normed_(ops.temp(ops.precision().act, x_.shape)),
-        delta_(ops.temp(ops.precision().act, x_.shape)) {}
+        delta_(ops.temp(ops.precision().act, x_.shape)) {
+    if (!reads_embedding(model)) return;
+    embedding_ = ops.temp(ops.precision().act, x_.shape);
+    joined_ = ops.temp(ops.precision().act, {input.rows, 2 * model.spec.dims.hidden});
+  }
 
   const Tensor& x() const { return x_; }
   const Tensor& delta() const { return delta_; }
 
+  /// x is the embedding.
+  void begin() {
+    if (embedding_.present()) ops_.scale(x_, {}, mutated("residual.with_embedding") ? 0 : 1, embedding_);
+  }
+
   /// What the sublayer reads.
   const Tensor& enter(const BoundSublayer& sub) {
+    if (sub.input == Sublayer::Input::kWithEmbedding) {
+      flush();
+      const int64_t n = x_.shape[1];
+      ops_.scale(x_, {}, 1, joined_.columns(0, n));
+      ops_.scale(embedding_, {}, 1, joined_.columns(n, n));
+      ops_.norm(joined_, sub.pre, joined_);
+      return joined_;
+    }
+    if (sub.input != Sublayer::Input::kStream) {
+      pending_ = false;
+      if (sub.input == Sublayer::Input::kStreamAndGiven) ops_.add(delta_, x_);
+      sub.pre.present() ? ops_.norm(delta_, sub.pre, normed_) : ops_.scale(delta_, {}, 1, normed_);
+      return normed_;
+    }
     if (sub.parallel) {
       if (sub.pre.present()) ops_.norm(x_, sub.pre, normed_);
       flush();
@@ -50,8 +75,18 @@ class Stream {
   }
 
  private:
+  static bool reads_embedding(const Model& model) {
+    for (const BoundLayer& layer : model.layers) {
+      for (const BoundSublayer& sub : layer.sub) {
+        if (sub.input == Sublayer::Input::kWithEmbedding) return true;
+      }
+    }
+    return false;
+  }
+
   Ops& ops_;
   Tensor x_, normed_, delta_;
+  Tensor embedding_, joined_;  // where a sublayer reads x beside the embedding
   bool pending_ = false;
 };
 
@@ -86,6 +121,12 @@ Tensor layer_inputs(const Model& model, const StepInput& input, Ops& ops, const 
   return sum;
 }
 
+// What the layers' indexers choose, one after the other.
+Tensor selection(const Model& model, const StepInput& input, Ops& ops) {
+  if (model.selected == 0) return {};
+  return ops.temp(DType::kI32, {input.rows, std::min(model.selected, input.max_kv_len)});
+}
+
 void head(const Model& model, const StepInput& input, Ops& ops, const Tensor& x, const Tensor& logits) {
   const HeadBlock& block = model.head_block;
   const Tensor last = ops.temp(x.dtype, {input.out_count, x.shape[1]});
@@ -113,7 +154,8 @@ void forward(const Model& model, const StepInput& input, Ops& ops, const StepOut
   ops.begin_step(input);
   Stream stream(model, input, ops);
   embed(model, input, ops, stream.x());
-  const Step step{input, ops, layer_inputs(model, input, ops, stream.x())};
+  stream.begin();
+  const Step step{input, ops, layer_inputs(model, input, ops, stream.x()), selection(model, input, ops)};
   for (const BoundLayer& layer : model.layers) {
     for (const BoundSublayer& sub : layer.sub) {
       const Ops::Scope scope(ops);

@@ -23,8 +23,15 @@ struct LinearParts {
   int64_t n() const;
 };
 
+/// A low-rank addition (Hu et al. 2021) to columns of a projection: from `column` on, += up(down(x)).
+struct Adapter {
+  Linear down, up;
+  int64_t column = 0;
+};
+
 struct AttnBlock {
   LinearParts qkv;  // and the output gate, last
+  std::vector<Adapter> adapters;
   QkvArgs qkv_args;
   AttnArgs args;
   Linear o;
@@ -39,6 +46,13 @@ struct AttnBlock {
   Norm pair_norm;        // f32 [2 * v_dim]: of a pair of heads
 };
 
+struct IndexerBlock {
+  Linear q, k, weights;  // q from the compressed queries, the others from x
+  QkvArgs qkv_args;
+  SelectArgs args;
+  size_t state = 0;
+};
+
 struct MlaBlock {
   LinearParts q;  // from x, or from the compressed queries
   Linear q_a;
@@ -50,10 +64,13 @@ struct MlaBlock {
   AttnArgs args;
   int64_t v_dim = 0;
   size_t state = 0;
+  bool sparse = false;   // sees what an indexer chose
+  IndexerBlock indexer;  // without `q`: one of an earlier layer's
 };
 
 struct FfnBlock {
   LinearParts gate_up;
+  std::vector<Adapter> adapters;
   Linear down;
   int64_t ff = 0;
   ActArgs activation;
@@ -96,9 +113,13 @@ struct RecurrenceBlock {
 };
 
 struct MambaBlock {
-  Linear in, low, dt, out;
+  struct Head {
+    Linear low, dt;
+    ScanArgs scan;
+  };
+  Linear in, out;
   ConvArgs conv;
-  ScanArgs scan;
+  std::vector<Head> heads;    // of equal stretches of the width
   std::array<Norm, 3> norms;  // of the step size, B and C
   int64_t rank = 0;
   size_t state = 0;
@@ -133,8 +154,12 @@ struct LayerInputBlock {
   int64_t column = 0;  // where this layer's input begins
 };
 
+struct MatrixBlock {
+  Linear matrix;
+};
+
 using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock, LayerInputBlock>;
+                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
@@ -144,6 +169,7 @@ struct BoundSublayer {
   float alpha = 1;
   Tensor alphas;  // f32 [hidden]: a factor a channel instead
   Norm after;
+  Sublayer::Input input = Sublayer::Input::kStream;
 };
 
 struct BoundLayer {
@@ -190,6 +216,7 @@ struct Model {
   Norm final_norm;
   HeadBlock head_block;
   Linear head;
+  int64_t selected = 0;  // the most positions that an indexer chooses
 
   std::vector<WeightInfo> weights;
   int64_t resident_bytes = 0;                    // of all weights, norms and biases too

@@ -48,11 +48,12 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(QkvLayout, groups, order)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, scale, softcap, window, q_norm, k_norm,
                                    v_norm, out_norm, norm_axis, norm_last, v_dim, chunked, clip, alibi, alibi_scale,
                                    k_scale, v_scale, temperature_scale, temperature_length, temperature_offset, gate,
-                                   gate_in_q, values_are_keys, differential, kv_from, layout)
+                                   gate_in_q, values_are_keys, differential, kv_from, width, adapter, layout)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(IndexerSpec, top_k, heads, head_dim, rope, k_norm, shared)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MlaSpec, heads, nope_dim, rope_dim, v_dim, q_rank, kv_rank, rope, scale, q_norm,
-                                   kv_norm, gated)
+                                   kv_norm, gated, indexer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DenseFfn, ff, activation, gated, limit, up_shift, sparsity, inner_norm, gate_scale,
-                                   down_scale, pairs, turned)
+                                   down_scale, pairs, turned, adapter)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MoeFfn, experts, top_k, expert, shared, score, groups, top_groups, group_by_two,
                                    renormalise, norm_min, softmax_last, scale, sparse_mixer, router_softcap,
                                    weigh_input, hashed, shared_scale, routed_scale, router_norm, transposed,
@@ -64,11 +65,12 @@ NLOHMANN_JSON_SERIALIZE_ENUM(RecurrenceKind, {{RecurrenceKind::kStateSpace, "sta
                                               {RecurrenceKind::kLightning, "lightning"}})
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecurrenceSpec, kind, heads, key_heads, key_dim, value_dim, conv, norm, norm_groups,
                                    norm_first, gate, beta_scale, least_step, most_step, in_scale, out_scale, in_factors)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MambaSpec, width, state, rank, conv, inner_norm, pairs)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MambaSpec, width, state, rank, conv, heads, inner_norm, pairs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ShortConvSpec, width, conv)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LruSpec, width, blocks, conv, activation)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RwkvSpec, hidden, width, time)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerInputSpec, width, activation)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatrixSpec, width)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha, width, positions, position_offset, norm, layer_inputs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadSpec, tied, softcap, alpha, norm, activation)
 
@@ -95,6 +97,13 @@ template <>
 constexpr const char* kBlockName<RwkvSpec> = "rwkv_mixing";
 template <>
 constexpr const char* kBlockName<LayerInputSpec> = "layer_input";
+template <>
+constexpr const char* kBlockName<MatrixSpec> = "matrix";
+using SublayerInput = Sublayer::Input;
+NLOHMANN_JSON_SERIALIZE_ENUM(SublayerInput, {{SublayerInput::kStream, "stream"},
+                                             {SublayerInput::kWithEmbedding, "with_embedding"},
+                                             {SublayerInput::kGiven, "given"},
+                                             {SublayerInput::kStreamAndGiven, "stream_and_given"}})
 
 template <typename... T>
 static void read_block(const Json& json, std::variant<T...>& block) {
@@ -104,8 +113,15 @@ static void read_block(const Json& json, std::variant<T...>& block) {
 }
 
 static void to_json(Json& json, const Sublayer& sub) {
-  json = {{"pre", sub.pre},     {"post", sub.post},   {"parallel", sub.parallel}, {"from_normed", sub.from_normed},
-          {"alpha", sub.alpha}, {"scale", sub.scale}, {"after", sub.after}};
+  json = {{"pre", sub.pre},
+          {"post", sub.post},
+          {"parallel", sub.parallel},
+          {"from_normed", sub.from_normed},
+          {"alpha", sub.alpha},
+          {"scale", sub.scale},
+          {"after", sub.after},
+          {"input", sub.input},
+          {"weights_of", sub.weights_of}};
   std::visit([&](const auto& block) { json[kBlockName<std::decay_t<decltype(block)>>] = block; }, sub.block);
 }
 
@@ -117,6 +133,8 @@ static void from_json(const Json& json, Sublayer& sub) {
   json.at("alpha").get_to(sub.alpha);
   json.at("scale").get_to(sub.scale);
   json.at("after").get_to(sub.after);
+  json.at("input").get_to(sub.input);
+  json.at("weights_of").get_to(sub.weights_of);
   read_block(json, sub.block);
 }
 
@@ -157,6 +175,14 @@ void check_block(const AttnSpec& a) {
 
 void check_block(const DenseFfn& ffn) { check_range("feed-forward width", ffn.ff, 1, kMaxDim); }
 
+void check_block(const IndexerSpec& i) {
+  if (i.top_k == 0) return;
+  check_range("number of chosen positions", i.top_k, 1, kMaxDim);
+  check_range("number of indexer heads", i.heads, 1, 1 << 16);
+  check_range("indexer head dimension", i.head_dim, 1, 1 << 14);
+  if (i.rope.kind != RopeSpec::Kind::kNone) check_range("rotated indexer dimensions", i.rope.rot_dim, 2, i.head_dim);
+}
+
 void check_block(const MlaSpec& a) {
   check_range("number of attention heads", a.heads, 1, 1 << 16);
   check_range("key dimension without position", a.nope_dim, 1, 1 << 14);
@@ -164,6 +190,8 @@ void check_block(const MlaSpec& a) {
   check_range("value dimension", a.v_dim, 1, 1 << 14);
   check_range("rank of queries", a.q_rank, 0, kMaxDim);
   check_range("rank of keys and values", a.kv_rank, 1, 1 << 14);
+  check_block(a.indexer);
+  if (a.indexer.top_k > 0) check_range("rank of the queries that an indexer reads", a.q_rank, 1, kMaxDim);
 }
 
 void check_block(const RecurrenceSpec& r) {
@@ -184,6 +212,10 @@ void check_block(const MambaSpec& m) {
   check_range("Mamba width", m.width, 1, kMaxDim);
   check_range("Mamba state size", m.state, 1, 1 << 14);
   check_range("Mamba step rank", m.rank, 1, kMaxDim);
+  check_range("number of Mamba heads", m.heads, 1, m.width);
+  if (m.width % m.heads != 0) {
+    fail(ErrorKind::kCorrupt, "the model's Mamba width {} cannot be cut into {} heads", m.width, m.heads);
+  }
   check_range("convolution width", m.conv, 1, 1 << 10);
 }
 
@@ -208,6 +240,8 @@ void check_block(const RwkvSpec& r) {
 
 void check_block(const LayerInputSpec& l) { check_range("width of the layers' inputs", l.width, 1, kMaxDim); }
 
+void check_block(const MatrixSpec& m) { check_range("width of a matrix", m.width, 1, kMaxDim); }
+
 void check_block(const MoeFfn& moe) {
   check_range("number of experts", moe.experts, 1, 1 << 16);
   check_range("number of experts a token", moe.top_k, 1, moe.experts);
@@ -228,7 +262,10 @@ void check_spec(const ModelSpec& spec) {
   check_range("context length", spec.dims.context, 1, int64_t{1} << 31);
   check_range("number of layers", static_cast<int64_t>(spec.layers.size()), 1, 4096);
   for (const LayerSpec& layer : spec.layers) {
-    for (const Sublayer& sub : layer.sub) std::visit([](const auto& block) { check_block(block); }, sub.block);
+    for (const Sublayer& sub : layer.sub) {
+      check_range("layer of shared weights", sub.weights_of, -1, static_cast<int64_t>(spec.layers.size()) - 1);
+      std::visit([](const auto& block) { check_block(block); }, sub.block);
+    }
   }
 }
 

@@ -89,8 +89,20 @@ struct AttnSpec {
   bool values_are_keys = false;            // no value matrix: keys before norm and rotation
   float differential = 0;  // > 0: lambda_init of differential attention (Ye et al. 2024) over two halves of the heads
   int64_t kv_from = -1;    // this layer's keys and values instead of own ones
+  int64_t width = 0;       // of what it reads; 0: the hidden size
+  int64_t adapter = -1;    // which of the low-rank additions stored with the matrices is its; -1: none
   QkvLayout layout;
   friend bool operator==(const AttnSpec&, const AttnSpec&) = default;
+};
+
+/// Sparse indexer (DeepSeek-V3.2 2025): a narrow attention with cached keys of its own chooses what a token sees.
+struct IndexerSpec {
+  int64_t top_k = 0;  // positions; 0: there is none, and all are seen
+  int64_t heads = 0, head_dim = 0;
+  RopeSpec rope;
+  NormSpec k_norm{};
+  bool shared = false;  // the choice of the last layer that made one
+  friend bool operator==(const IndexerSpec&, const IndexerSpec&) = default;
 };
 
 /// Multi-head latent attention (DeepSeek-V2 2024): keys and values are made of one cached vector of `kv_rank` a token,
@@ -104,6 +116,7 @@ struct MlaSpec {
   float scale = 0;
   NormSpec q_norm{}, kv_norm{};
   bool gated = false;
+  IndexerSpec indexer{};
   friend bool operator==(const MlaSpec&, const MlaSpec&) = default;
 };
 
@@ -115,8 +128,9 @@ struct DenseFfn {
   float limit = 0, up_shift = 0, sparsity = 0;  // see ActArgs
   NormSpec inner_norm{};                        // before the last matrix
   float gate_scale = 1, down_scale = 1;
-  bool pairs = false;   // rows of a fused gate|up matrix alternate
-  bool turned = false;  // a fused up|gate matrix holds up first
+  bool pairs = false;    // rows of a fused gate|up matrix alternate
+  bool turned = false;   // a fused up|gate matrix holds up first
+  int64_t adapter = -1;  // see AttnSpec
   friend bool operator==(const DenseFfn&, const DenseFfn&) = default;
 };
 
@@ -166,6 +180,7 @@ struct RecurrenceSpec {
 /// Mamba: Gu & Dao 2023.
 struct MambaSpec {
   int64_t width = 0, state = 0, rank = 0, conv = 0;
+  int64_t heads = 1;      // stretches of the width with a step size, B and C of their own
   NormSpec inner_norm{};  // of the step size, B and C
   bool pairs = false;     // rows of the first matrix alternate between x and its gate
   friend bool operator==(const MambaSpec&, const MambaSpec&) = default;
@@ -198,11 +213,20 @@ struct LayerInputSpec {
   friend bool operator==(const LayerInputSpec&, const LayerInputSpec&) = default;
 };
 
+/// One matrix.
+struct MatrixSpec {
+  int64_t width = 0;  // of what it gives
+  friend bool operator==(const MatrixSpec&, const MatrixSpec&) = default;
+};
+
 using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn, RecurrenceSpec, MambaSpec, ShortConvSpec, LruSpec,
-                           RwkvSpec, LayerInputSpec>;
+                           RwkvSpec, LayerInputSpec, MatrixSpec>;
 
 /// x += scale * post(block(pre(x))), by default.
 struct Sublayer {
+  /// What it reads: x; x beside the embedding; what the sublayer before gave, which then is not added to x; x plus
+  /// that.
+  enum class Input : uint8_t { kStream, kWithEmbedding, kGiven, kStreamAndGiven };
   NormSpec pre{};
   Block block;
   NormSpec post{};
@@ -211,6 +235,8 @@ struct Sublayer {
   float alpha = 1;           // what it adds to, times alpha (or a vector, if the checkpoint has it)
   float scale = 1;
   NormSpec after{};  // of the sum: post-norm residuals
+  Input input = Input::kStream;
+  int64_t weights_of = -1;  // the layer whose weights serve this one too (Zamba 2024); -1: its own
   friend bool operator==(const Sublayer&, const Sublayer&) = default;
 };
 

@@ -33,9 +33,10 @@ Tensor WeightStore::small(std::span<const float> values) {
 
 Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
   const LinearShape shape{source.format, source.shape[0], source.shape[1]};
-  if (pack != nullptr) return packed(source, shape, *pack);
+  const std::pair key(&source, pack);
+  if (const auto known = placed_.find(key); known != placed_.end()) return known->second;
+  if (pack != nullptr) return placed_[key] = packed(source, shape, *pack);
 
-  if (const auto known = stored_.find(&source); known != stored_.end()) return known->second;
   const auto bytes = static_cast<int64_t>(source.bytes.size());
   resident_bytes_ += bytes;
   Tensor view(const_cast<std::byte*>(source.bytes.data()), DType::kU8, {bytes});  // read-only by contract
@@ -47,7 +48,7 @@ Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
       if (source.file != nullptr) source.file->drop_pages(source.bytes);
     }
   }
-  return stored_[&source] = view;
+  return placed_[key] = view;
 }
 
 Tensor WeightStore::packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack) {

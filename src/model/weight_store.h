@@ -36,7 +36,7 @@ class WeightStore {
   std::vector<Buffer> buffers_;
   char* small_next_ = nullptr;  // unused rest of the current buffer of small tensors
   int64_t small_left_ = 0;
-  std::map<const SourceTensor*, Tensor> stored_;  // matrices placed as stored: a tied table is placed once
+  std::map<std::pair<const SourceTensor*, const Pack*>, Tensor> placed_;  // so that shared matrices are placed once
 };
 
 }  // namespace baize

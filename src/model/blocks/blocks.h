@@ -10,7 +10,11 @@ struct Step {
   const StepInput& input;
   Ops& ops;
   Tensor layer_inputs{};  // [rows, layers * width]; absent: none
+  Tensor selected{};      // i32 [rows, count]: what the last indexer chose; absent: there is none
 };
+
+/// Adds what adapters make of x to `out`, which a projection of x has filled.
+void adapt(std::span<const Adapter> adapters, const Step& step, const Tensor& x, const Tensor& out);
 
 void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor& out);
@@ -21,6 +25,7 @@ void run(const MambaBlock& block, const Step& step, const Tensor& x, const Tenso
 void run(const ShortConvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const LruBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const MatrixBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const RwkvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 
 }  // namespace baize

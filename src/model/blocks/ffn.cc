@@ -4,18 +4,33 @@
 
 namespace baize {
 
+void adapt(std::span<const Adapter> adapters, const Step& step, const Tensor& x, const Tensor& out) {
+  for (const auto& [down, up, column] : adapters) {
+    const Tensor low = step.ops.temp(x.dtype, {step.input.rows, down.shape.n});
+    const Tensor added = step.ops.temp(x.dtype, {step.input.rows, up.shape.n});
+    step.ops.linear({&down, 1}, x, low);
+    step.ops.linear({&up, 1}, low, added);
+    step.ops.add(out.columns(column, up.shape.n), added);
+  }
+}
+
 void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const Tensor up = ops.temp(x.dtype, {input.rows, block.gate_up.n()});
   const Tensor active = ops.temp(x.dtype, {input.rows, block.ff});
   ops.linear(block.gate_up.span(), x, up);
+  adapt(block.adapters, step, x, up);
   ops.activate(block.activation, up, active);
   if (block.inner_norm.present()) ops.norm(active, block.inner_norm, active);
   ops.linear({&block.down, 1}, active, out);
 }
 
+void run(const MatrixBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
+  step.ops.linear({&block.matrix, 1}, x, out);
+}
+
 void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const int64_t width = block.gate.shape.n;
   const Tensor gated = ops.temp(x.dtype, {input.rows, width});
   ops.linear({&block.gate, 1}, x, gated);
@@ -25,7 +40,7 @@ void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const 
 }
 
 void run(const MoeBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const Tensor logits = ops.temp(x.dtype, {input.rows, block.router.shape.n});
   const Routing routing{ops.temp(DType::kI32, {input.rows, block.route.top_k}),
                         ops.temp(DType::kF32, {input.rows, block.route.top_k})};

@@ -6,7 +6,7 @@ namespace baize {
 
 // The projections fill [conv channels: q|k|v in the order of `order`] [z] [b] [a], as far as the kind has them.
 void run(const RecurrenceBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const KvView& state = input.kv[block.state];
   const RecurrenceArgs& args = block.args;
   const int64_t rows = input.rows, values = args.heads * args.value_dim, keys = args.key_heads * args.key_dim;
@@ -57,29 +57,35 @@ void run(const RecurrenceBlock& block, const Step& step, const Tensor& x, const 
 }
 
 void run(const MambaBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const KvView& state = input.kv[block.state];
-  const int64_t rows = input.rows, width = block.out.shape.k, n = block.scan.state, rank = block.rank;
+  const int64_t rows = input.rows, width = block.out.shape.k, rank = block.rank;
+  const auto heads = static_cast<int64_t>(block.heads.size());
+  const int64_t n = block.heads[0].scan.state, each = width / heads;
   const Tensor both = ops.temp(x.dtype, {rows, 2 * width});
   const Tensor low = ops.temp(x.dtype, {rows, rank + 2 * n});
-  const Tensor dt = ops.temp(x.dtype, {rows, width});
+  const Tensor dt = ops.temp(x.dtype, {rows, each});
   const Tensor y = ops.temp(x.dtype, {rows, width});
   ops.linear({&block.in, 1}, x, both);
   const Tensor inner = both.columns(0, width);
   ops.causal_conv(block.conv, inner, state);
-  ops.linear({&block.low, 1}, inner, low);
   const Tensor parts[] = {low.columns(0, rank), low.columns(rank, n), low.columns(rank + n, n)};
-  for (size_t i = 0; i < 3; ++i) {
-    if (block.norms[i].present()) ops.norm(parts[i], block.norms[i], parts[i]);
+  for (int64_t h = 0; h < heads; ++h) {
+    const MambaBlock::Head& head = block.heads[static_cast<size_t>(h)];
+    const Tensor own = inner.columns(h * each, each);
+    ops.linear({&head.low, 1}, own, low);
+    for (size_t i = 0; i < 3; ++i) {
+      if (block.norms[i].present()) ops.norm(parts[i], block.norms[i], parts[i]);
+    }
+    ops.linear({&head.dt, 1}, parts[0], dt);
+    ops.selective_scan(head.scan, {own, dt, parts[1], parts[2]}, state, y.columns(h * each, each));
   }
-  ops.linear({&block.dt, 1}, parts[0], dt);
-  ops.selective_scan(block.scan, {inner, dt, parts[1], parts[2]}, state, y);
   ops.gate(y, both.columns(width, width), Activation::kSilu);
   ops.linear({&block.out, 1}, y, out);
 }
 
 void run(const ShortConvBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const int64_t width = block.out.shape.k;
   const Tensor all = ops.temp(x.dtype, {input.rows, 3 * width});
   ops.linear({&block.in, 1}, x, all);
@@ -91,7 +97,7 @@ void run(const ShortConvBlock& block, const Step& step, const Tensor& x, const T
 }
 
 void run(const LruBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const KvView& state = input.kv[block.state];
   const int64_t width = block.out.shape.k, blocks = static_cast<int64_t>(block.input_gate.size());
   const int64_t each = width / blocks;
@@ -111,7 +117,7 @@ void run(const LruBlock& block, const Step& step, const Tensor& x, const Tensor&
 }
 
 void run(const RwkvBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const KvView& state = input.kv[block.state];
   const Tensor before = ops.temp(x.dtype, x.shape), mixed = ops.temp(x.dtype, x.shape);
   const Tensor r = ops.temp(x.dtype, {input.rows, block.receptance.shape.n});

@@ -50,7 +50,7 @@ struct AttentionOp {
   Tensor q;
   KvView kv;
   Tensor out;
-  bool tiles;
+  bool tiles, by_rows;
   RowsPlan plan;
   float* partials;
 };

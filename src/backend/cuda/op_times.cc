@@ -31,6 +31,7 @@ struct Name {
     return fmt::format("attention {}{}", shape_of(op.q), op.tiles ? " by tiles" : "");
   }
   std::string operator()(const GatherOp& op) const { return "gather " + shape_of(op.out); }
+  std::string operator()(const OtherOp& op) const { return op.name; }
 };
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/clock.h"
 
 namespace baize {
 
@@ -206,7 +207,7 @@ Runner::Memory Runner::memory(const Model& model, Backend& backend, Compute comp
 
 Runner::Runner(std::shared_ptr<const Model> model, Backend& backend, Compute compute, const StepLimits& limits,
                int64_t pages)
-    : model_(std::move(model)), backend_(backend), layout_(cache_layout(*model_)) {
+    : model_(std::move(model)), backend_(backend), layout_(cache_layout(*model_)), limits_(limits), pages_(pages) {
   const Memory needed = memory(*model_, backend, compute, limits, pages);
   cache_ = backend.allocate(needed.cache);
   logits_ = backend.allocate(needed.logits);
@@ -216,6 +217,43 @@ Runner::Runner(std::shared_ptr<const Model> model, Backend& backend, Compute com
 }
 
 Runner::~Runner() = default;
+
+// A step of one-token sequences as long as there may be so many, else of one prompt; their pages are any.
+StepPlan Runner::trial(int64_t rows) const {
+  StepPlan plan;
+  const int64_t seqs = rows <= std::min(limits_.seqs, limits_.out_rows) ? rows : 1;
+  for (int64_t s = 0; s < seqs; ++s) {
+    plan.parts.push_back({.seq = static_cast<SeqId>(s), .rows = rows / seqs, .draw = s});
+    plan.draw_rows.push_back(static_cast<int32_t>((s + 1) * (rows / seqs) - 1));
+    plan.draws.push_back({.params = {.temperature = 0}, .history = {}, .drawn = {}, .bias = {}});
+    for (size_t g = 0; g < layout_.groups.size(); ++g) {
+      plan.page_counts[g].push_back(layout_.groups[g].pages(rows / seqs));
+      for (int64_t page = 0; page < plan.page_counts[g].back(); ++page) {
+        plan.pages[g].push_back(static_cast<int32_t>(page % pages_));
+      }
+    }
+  }
+  plan.ids.assign(static_cast<size_t>(rows), 0);
+  return plan;
+}
+
+int64_t Runner::warm_up() {
+  const EngineHabits habits = backend_.habits();
+  if (!habits.warms_up) return limits_.rows;
+  constexpr int64_t kSmallestBudget = 256;
+  int64_t suited = 1;
+  const int64_t most = std::min(limits_.rows, limits_.context);
+  for (int64_t rows = 1, next = 0; rows <= most; rows = next) {
+    next = rows == most ? most + 1 : std::min<int64_t>(rows < 16 ? 16 : 2 * rows, most);
+    const StepPlan plan = trial(rows);
+    run(plan);
+    const double start = now_seconds();
+    run(plan);
+    if (rows <= kSmallestBudget || now_seconds() - start <= habits.step_seconds) suited = rows;
+  }
+  drawn_.clear();
+  return suited;
+}
 
 StepResult Runner::run(const StepPlan& plan) {
   copy_pages(plan);

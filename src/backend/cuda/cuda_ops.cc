@@ -16,8 +16,7 @@ constexpr int64_t kGraphRows = 256;  // larger steps gain nothing from a graph
 constexpr size_t kMaxKnown = 128;
 constexpr int64_t kMaxCounters = 4096;
 constexpr size_t kMaxDraws = 4096;  // at once
-// A step of at most this many rows a sequence attends row by row.
-constexpr int64_t kFewRowsPerSeq = 4;
+constexpr int kLeastTileRows = 5;   // of a sequence that is attended by tiles
 constexpr int64_t kMaxTunedHeadDim = 512;
 
 // What the device draws; the others' logits come to the host.
@@ -139,12 +138,16 @@ void CudaOps::do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, cons
   record(QkvOp{args, qkv, kv, q});
 }
 
+// Sequences of many rows are computed by tiles, the others row by row; a step can have both.
 void CudaOps::do_attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) {
   if (attends_as_variant(args, q, out)) return do_attention_variant(args, q, kv, out);
-  AttentionOp op{args, q, kv, out, false, {}, nullptr};
-  op.tiles = input().rows > kFewRowsPerSeq * input().seqs && tiles_attention_supports(args, q, kv);
-  if (!op.tiles) {
-    op.plan = plan_rows_attention(args, input(), q, kv, exec_.sms);
+  AttentionOp op{args, q, kv, out, false, true, {}, nullptr};
+  const StepInput& in = input();
+  op.tiles = in.rows >= in.seqs + kLeastTileRows - 1 && tiles_attention_supports(args, q, kv);
+  op.by_rows = !op.tiles || in.seqs > 1;
+  if (op.by_rows) {
+    op.plan = plan_rows_attention(args, in, q, kv, exec_.sms);
+    if (op.tiles) op.plan.most_rows = kLeastTileRows - 1;
     const Scope scope(*this);
     if (op.plan.partial_floats > 0) {
       op.partials = static_cast<float*>(temp(DType::kF32, {op.plan.partial_floats}).data);
@@ -170,11 +173,8 @@ void CudaOps::run(const Op& op) {
     void operator()(const GatedOp& op) const { cuda::gated_activation(s, op.gate_up, op.activation, op.out); }
     void operator()(const QkvOp& op) const { cuda::qk_norm_rope_store(s, op.args, o.step_, op.qkv, op.kv, op.q); }
     void operator()(const AttentionOp& op) const {
-      if (op.tiles) {
-        attention_tiles(s, op.args, o.step_, op.q, op.kv, op.out);
-      } else {
-        attention_rows(s, op.args, o.step_, op.q, op.kv, op.out, op.plan, op.partials, o.counters_);
-      }
+      if (op.tiles) attention_tiles(s, op.args, o.step_, op.q, op.kv, op.out, kLeastTileRows);
+      if (op.by_rows) attention_rows(s, op.args, o.step_, op.q, op.kv, op.out, op.plan, op.partials, o.counters_);
     }
     void operator()(const GatherOp& op) const { gather_rows(s, op.x, o.step_.out_rows, op.out); }
     void operator()(const OtherOp& op) const { op.run(s, o.step_); }

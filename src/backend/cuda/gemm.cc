@@ -1,4 +1,5 @@
 #include <array>
+#include <bit>
 #include <limits>
 
 #include "backend/cuda/check.h"
@@ -54,11 +55,10 @@ Gemm::~Gemm() {
   cublasLtDestroy(handle_);
 }
 
-// A product of about m rows: algorithms are measured once for all m of a bucket.
+// Algorithms are measured once for all numbers of rows of a bucket: few buckets, so that little is measured while
+// serving.
 int64_t Gemm::bucket(int64_t m) {
-  int64_t step = 16;
-  while (step * 8 < m) step *= 2;
-  return (m + step - 1) / step * step;
+  return m <= 64 ? (m + 15) / 16 * 16 : static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(m)));
 }
 
 // The library sees columns: the transposed result [n, m] = (w [k, n])^T . x [k, m].

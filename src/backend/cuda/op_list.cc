@@ -114,6 +114,8 @@ struct AddOpFields {
     h.add(op.kv);
     h.add(op.out);
     h.add(op.tiles);
+    h.add(op.by_rows);
+    h.add(op.plan.most_rows);
     h.add(op.plan.heads);
     h.add(op.plan.splits);
     h.add(op.partials);

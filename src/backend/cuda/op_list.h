@@ -51,7 +51,7 @@ struct AttentionOp {
   Tensor q;
   KvView kv;
   Tensor out;
-  bool tiles;
+  bool tiles, by_rows;
   RowsPlan plan;
   float* partials;
 };

@@ -28,7 +28,8 @@ struct Name {
   std::string operator()(const GatedOp& op) const { return "gated activation " + shape_of(op.out); }
   std::string operator()(const QkvOp& op) const { return "norm, rotate, store " + shape_of(op.qkv); }
   std::string operator()(const AttentionOp& op) const {
-    return fmt::format("attention {}{}", shape_of(op.q), op.tiles ? " by tiles" : "");
+    return fmt::format("attention {}{}", shape_of(op.q),
+                       op.tiles ? op.by_rows ? " by tiles and rows" : " by tiles" : "");
   }
   std::string operator()(const GatherOp& op) const { return "gather " + shape_of(op.out); }
   std::string operator()(const OtherOp& op) const { return op.name; }

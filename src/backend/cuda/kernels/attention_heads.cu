@@ -60,6 +60,7 @@ __global__ void __launch_bounds__(kRowsWarps * 32) attention_heads_kernel(const 
   pdl_launch();
   pdl_wait();
   const int64_t row = blockIdx.x;
+  if (!is_mine(a, row)) return;
   const PartOfKeys keys = part_of_keys(a, row);
   if (static_cast<int>(blockIdx.z) >= keys.parts) return;
   const int chunks = (a.group + kHeadsOfBlock - 1) / kHeadsOfBlock;

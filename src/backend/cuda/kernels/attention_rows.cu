@@ -52,6 +52,7 @@ __global__ void __launch_bounds__(kWarps * 32) attention_rows_kernel(const __gri
   const int kv_head = blockIdx.y / group_chunks;
   const int head0 = kv_head * a.group + blockIdx.y % group_chunks * kGroup;
   const int heads = min(kGroup, (kv_head + 1) * a.group - head0);
+  if (!is_mine(a, row)) return;
   const PartOfKeys keys = part_of_keys(a, row);
   if (static_cast<int>(blockIdx.z) >= keys.parts) return;
   const int begin = keys.begin, end = keys.end;
@@ -229,6 +230,8 @@ void attention_rows(cudaStream_t stream, const AttnArgs& args, const StepInput& 
                    paged(kv, input),
                    static_cast<const int*>(input.positions.data),
                    static_cast<const int*>(input.row_seq.data),
+                   static_cast<const int*>(input.q_start.data),
+                   plan.most_rows,
                    args.scale,
                    args.softcap,
                    static_cast<int>(args.window),

@@ -20,6 +20,8 @@ struct RowsArgs {
   Paged kv;
   const int* positions;
   const int* row_seq;
+  const int* q_start;
+  int most_rows;  // rows of sequences with more are not this kernel's
   float scale, softcap;
   int window;
   int heads, kv_heads, head_dim, group;  // group = heads / kv_heads
@@ -34,6 +36,11 @@ inline constexpr int kHeadsOfBlock = 8;
 bool heads_attention_supports(const AttnShape& shape, const KvView& kv);
 int heads_attention_blocks(int64_t head_dim);  // that a multiprocessor holds
 void attention_heads(cudaStream_t stream, const RowsArgs& a);
+
+__device__ __forceinline__ bool is_mine(const RowsArgs& a, int64_t row) {
+  const int seq = a.row_seq[row];
+  return a.q_start[seq + 1] - a.q_start[seq] <= a.most_rows;
+}
 
 // The keys [begin, end) of this block's part (blockIdx.z) of a row, which sees [first, position].
 struct PartOfKeys {

@@ -28,7 +28,7 @@ struct TilesArgs {
   int block;  // tokens of a page
   const int* positions;
   const int* q_start;
-  int seqs;
+  int seqs, least_rows;
   float scale, softcap;
   int window;
   int head_dim, group;
@@ -79,6 +79,33 @@ __device__ __forceinline__ float exp2_fast(float v) {
   return r;
 }
 
+struct TileOf {
+  int seq, tile;  // seq: -1 beyond the last
+};
+
+// Tile `index` of all: each lane counts those of a sequence.
+__device__ __forceinline__ TileOf find_tile(const TilesArgs& a, int rows_of_tile, int index) {
+  const int lane = static_cast<int>(threadIdx.x) % 32;
+  for (int base = 0; base < a.seqs; base += 32) {
+    const int seq = base + lane;
+    const int rows = seq < a.seqs ? a.q_start[seq + 1] - a.q_start[seq] : 0;
+    const int mine = rows >= a.least_rows ? (rows + rows_of_tile - 1) / rows_of_tile : 0;
+    int upto = mine;
+#pragma unroll
+    for (int o = 1; o < 32; o <<= 1) {
+      const int below = __shfl_up_sync(~0u, upto, o);
+      if (lane >= o) upto += below;
+    }
+    const unsigned reached = __ballot_sync(~0u, upto > index);
+    if (reached != 0) {
+      const int first = __ffs(static_cast<int>(reached)) - 1;
+      return {base + first, index - __shfl_sync(~0u, upto - mine, first)};
+    }
+    index -= __shfl_sync(~0u, upto, 31);
+  }
+  return {-1, 0};
+}
+
 // Zeros outside rows [from, to) of a tile of values.
 template <int kDim>
 __device__ __forceinline__ void clear_values(uint32_t v_at, int from, int to) {
@@ -98,14 +125,9 @@ __global__ void __launch_bounds__(Tile<kDim>::kThreads, Tile<kDim>::kBlocks)
   __shared__ __align__(8) uint64_t barriers[2];  // of the stages: keys and values have arrived
   pdl_launch();
   pdl_wait();
-  // Which sequence, and which of its tiles; the last tiles, which see the most keys, start first.
-  int tile = static_cast<int>(gridDim.y - 1 - blockIdx.y), seq = 0;
-  for (; seq < a.seqs; ++seq) {
-    const int tiles = (a.q_start[seq + 1] - a.q_start[seq] + T::kRows - 1) / T::kRows;
-    if (tile < tiles) break;
-    tile -= tiles;
-  }
-  if (seq >= a.seqs) return;
+  // The last tiles, which see the most keys, start first.
+  const auto [seq, tile] = find_tile(a, T::kRows, static_cast<int>(gridDim.y - 1 - blockIdx.y));
+  if (seq < 0) return;
   const int row0 = a.q_start[seq] + tile * T::kRows;
   const int rows = min(T::kRows, a.q_start[seq + 1] - row0);
   const int head = static_cast<int>(blockIdx.x), kv_head = head / a.group;
@@ -303,7 +325,8 @@ void run(cudaStream_t stream, const TilesArgs& a, const KvView& kv, int64_t head
   static const cudaError_t raised =
       cudaFuncSetAttribute(attention_tiles_kernel<kDim>, cudaFuncAttributeMaxDynamicSharedMemorySize, T::kSharedBytes);
   check(raised, "reserve shared memory");
-  const dim3 grid(static_cast<unsigned>(heads), static_cast<unsigned>(rows / T::kRows + a.seqs));
+  const dim3 grid(static_cast<unsigned>(heads),
+                  static_cast<unsigned>(rows / T::kRows + std::min<int64_t>(a.seqs, rows / a.least_rows)));
   launch("attend many rows", attention_tiles_kernel<kDim>, grid, dim3(T::kThreads), T::kSharedBytes, stream, a,
          tensor_map(kv.k), tensor_map(kv.v));
 }
@@ -320,7 +343,7 @@ bool tiles_attention_supports(const AttnArgs& args, const Tensor& q, const KvVie
 }
 
 void attention_tiles(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
-                     const KvView& kv, const Tensor& out) {
+                     const KvView& kv, const Tensor& out, int least_rows) {
   const AttnShape& s = args.shape;
   const Paged cache = paged(kv, input);
   const TilesArgs a{mat(q),
@@ -331,6 +354,7 @@ void attention_tiles(cudaStream_t stream, const AttnArgs& args, const StepInput&
                     static_cast<const int*>(input.positions.data),
                     static_cast<const int*>(input.q_start.data),
                     static_cast<int>(input.seqs),
+                    least_rows,
                     args.scale,
                     args.softcap,
                     static_cast<int>(args.window),

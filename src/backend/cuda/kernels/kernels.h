@@ -4,6 +4,7 @@
 
 #include <cuda_runtime.h>
 
+#include <climits>
 #include <span>
 
 #include "ops/ops.h"
@@ -40,7 +41,8 @@ void qk_norm_rope_store(cudaStream_t stream, const QkvArgs& args, const StepInpu
 
 // attention_rows.cu: each row on its own, its keys cut in `splits` parts that run side by side.
 struct RowsPlan {
-  bool heads = false;  // attention_heads.cu, on the matrix units
+  bool heads = false;       // attention_heads.cu, on the matrix units
+  int most_rows = INT_MAX;  // of a sequence; those with more are left out
   int splits = 1;
   int64_t partial_floats = 0;  // workspace
 };
@@ -49,10 +51,11 @@ RowsPlan plan_rows_attention(const AttnArgs& args, const StepInput& input, const
 void attention_rows(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
                     const KvView& kv, const Tensor& out, const RowsPlan& plan, float* partials, int* counters);
 
-// attention_tiles.cu: 64 or 128 rows of a sequence at a time on the matrix units; bf16.
+// attention_tiles.cu: 128 rows of a sequence at a time on the matrix units; bf16. Of sequences with at least
+// `least_rows`.
 bool tiles_attention_supports(const AttnArgs& args, const Tensor& q, const KvView& kv);
 void attention_tiles(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
-                     const KvView& kv, const Tensor& out);
+                     const KvView& kv, const Tensor& out, int least_rows);
 
 // linear_exact.cu: f32 arithmetic on any weights in the stored layout, independent of m.
 void linear_exact(cudaStream_t stream, const LinearCall& call);

@@ -129,7 +129,9 @@ void CudaOps::do_experts(const Experts& experts, const Tensor& x, const Routing&
   const int64_t pairs = x.shape[0] * routing.ids.shape[1];
   const int64_t gate_n = experts.gate.empty() ? 0 : experts.gate[0].shape.n, up_n = experts.up[0].shape.n;
   const Scope scope(*this);
-  PairGroups groups = plan_pair_groups(pairs, std::ssize(experts.up));
+  const bool in_bf16 = x.dtype == DType::kBF16 && x.shape[1] % 8 == 0 && x.strides[0] % 8 == 0 &&
+                       reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && experts.down[0].shape.k % 8 == 0;
+  PairGroups groups = plan_pair_groups(pairs, std::ssize(experts.up), in_bf16);
   groups.order = temp(DType::kI32, {std::max<int64_t>(1, pairs)});
   groups.items = temp(DType::kI32, {std::max<int64_t>(1, groups.item_slots), 4});
   groups.count = temp(DType::kI32, {1});

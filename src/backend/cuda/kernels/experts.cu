@@ -1,12 +1,14 @@
 // Feed-forwards of experts without a host round trip. A pair is a row and one of its experts. Pairs are grouped by
 // expert on the device; the products' blocks take an item each, some pairs of one expert, and a stretch of columns.
 //  - few pairs an expert: one warp a column, four pairs of an item at a time, bound by reading the weights;
-//  - many: tiles of 32 pairs by 64 columns, a tile of weights decoded once for all its pairs.
+//  - many: tiles of pairs by columns, a tile of weights decoded once for all its pairs: in bf16 on the matrix units, or
+//    in f32 arithmetic.
 #include <algorithm>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/decode.cuh"
 #include "backend/cuda/kernels/kernels.h"
+#include "backend/cuda/kernels/mma.cuh"
 
 namespace baize::cuda {
 
@@ -218,6 +220,109 @@ __global__ void __launch_bounds__(kTileThreads) expert_tile_kernel(const __grid_
   }
 }
 
+constexpr int kMatrixRows = 64, kMatrixCols = 128, kMatrixK = 32;
+constexpr int kMatrixStride = kMatrixK + 8;  // of rows in shared memory, so that eight of them meet different banks
+
+// Eight warps, each 32 pairs by 32 columns; the next step's tiles are fetched while this one's are multiplied. kPlain:
+// bf16 weights that can be read 16 bytes at a time.
+template <bool kPlain>
+__global__ void __launch_bounds__(256, 1) expert_matrix_kernel(const __grid_constant__ ProductArgs a) {
+  __shared__ __align__(16) uint16_t xs[2][kMatrixRows * kMatrixStride];
+  __shared__ __align__(16) uint16_t ws[2][kMatrixCols * kMatrixStride];
+  __shared__ int pair[kMatrixRows];
+  pdl_launch();
+  pdl_wait();
+  if (static_cast<int>(blockIdx.y) >= *a.count) return;
+  const int4 item = a.items[blockIdx.y];
+  const ExpertWeights expert = a.experts[item.x];
+  Weights w = a.w;
+  w.data = expert.w;
+  const int tid = static_cast<int>(threadIdx.x), lane = tid % 32, warp = tid / 32;
+  if (tid < kMatrixRows) pair[tid] = tid < item.z ? a.order[item.y + tid] : -1;
+  __syncthreads();
+  const int col0 = static_cast<int>(blockIdx.x) * kMatrixCols;
+  const int own = tid / 4, chunk = tid % 4 * 8;  // the row and the elements that this thread fetches
+  const int own_pair = pair[own];
+  const uint16_t* x = static_cast<const uint16_t*>(a.x.data) + max(own_pair, 0) / a.pairs_of_row * a.x.stride;
+  uint4 x_next, w_next[kPlain ? 2 : 4];
+  const auto fetch = [&](int step) {
+    const int k = step * kMatrixK + chunk;
+    const uint4 none = make_uint4(0, 0, 0, 0);
+    x_next = own_pair >= 0 && k < w.k ? *reinterpret_cast<const uint4*>(x + k) : none;
+    if constexpr (kPlain) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int column = col0 + own + i * 64;
+        w_next[i] = column < a.out.cols && k < w.k
+                        ? *reinterpret_cast<const uint4*>(w.data + column * w.row_bytes + k * 2)
+                        : none;
+      }
+    } else if (tid < kMatrixCols) {
+      float v[32] = {};
+      if (col0 + tid < a.out.cols) decode32(w, col0 + tid, step, v);
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        w_next[i] = make_uint4(pack_bf16(v[8 * i], v[8 * i + 1]), pack_bf16(v[8 * i + 2], v[8 * i + 3]),
+                               pack_bf16(v[8 * i + 4], v[8 * i + 5]), pack_bf16(v[8 * i + 6], v[8 * i + 7]));
+      }
+    }
+  };
+  const auto keep = [&](int buffer) {
+    *reinterpret_cast<uint4*>(&xs[buffer][own * kMatrixStride + chunk]) = x_next;
+    if constexpr (kPlain) {
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        *reinterpret_cast<uint4*>(&ws[buffer][(own + i * 64) * kMatrixStride + chunk]) = w_next[i];
+      }
+    } else if (tid < kMatrixCols) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) *reinterpret_cast<uint4*>(&ws[buffer][tid * kMatrixStride + 8 * i]) = w_next[i];
+    }
+  };
+  const int row0 = warp % 2 * 32, column0 = warp / 2 * 32;
+  float sum[2][4][4] = {};
+  const int steps = (w.k + kMatrixK - 1) / kMatrixK;
+  fetch(0);
+  keep(0);
+  __syncthreads();
+  for (int step = 0; step < steps; ++step) {
+    if (step + 1 < steps) fetch(step + 1);
+    const uint16_t* xt = xs[step % 2];
+    const uint16_t* wt = ws[step % 2];
+#pragma unroll
+    for (int k = 0; k < kMatrixK; k += 16) {
+      uint32_t left[2][4], right[2][4];
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+        const int row = row0 + i * 16 + lane % 16;
+        load_matrix(left[i], shared_address(&xt[row * kMatrixStride + k + lane / 16 * 8]));
+        const int column = column0 + i * 16 + lane / 16 * 8 + lane % 8;
+        load_matrix(right[i], shared_address(&wt[column * kMatrixStride + k + lane / 8 % 2 * 8]));
+      }
+#pragma unroll
+      for (int i = 0; i < 2; ++i) {
+#pragma unroll
+        for (int j = 0; j < 4; ++j) mma(sum[i][j], left[i], right[j / 2][j % 2 * 2], right[j / 2][j % 2 * 2 + 1]);
+      }
+    }
+    if (step + 1 < steps) keep((step + 1) % 2);
+    __syncthreads();
+  }
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const int p = pair[row0 + i * 8 + lane / 4];  // of sum[i / 2][][i % 2 * 2 ..]
+    if (p < 0) continue;
+    const float factor = a.factors != nullptr ? a.factors[p] : 1.0f;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      const int column = col0 + column0 + j / 2 * 8 + lane % 4 * 2 + j % 2;
+      if (column >= a.out.cols) continue;
+      const float v = sum[i / 2][j / 2][i % 2 * 2 + j % 2] * factor;
+      store1(a.out.data, a.out.dtype, p * a.out.stride + column, finished(expert, column, v));
+    }
+  }
+}
+
 // out[row] = the sum over its pairs of weight * result.
 __global__ void __launch_bounds__(256)
     combine_kernel(Mat results, const int* ids, const float* weights, int top_k, int experts, Mat out) {
@@ -238,11 +343,11 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
-PairGroups plan_pair_groups(int64_t pairs, int64_t experts) {
+PairGroups plan_pair_groups(int64_t pairs, int64_t experts, bool in_bf16) {
   PairGroups groups;
   groups.pairs = pairs;
   groups.experts = experts;
-  groups.rows_of_item = pairs <= kFewRows * experts ? kFewRows : kTileRows;
+  groups.rows_of_item = pairs <= kFewRows * experts ? kFewRows : in_bf16 ? kMatrixRows : kTileRows;
   groups.most_items = std::min(pairs, pairs / groups.rows_of_item + experts);
   groups.item_slots = std::min(pairs, pairs / kFewRows + experts);
   return groups;
@@ -271,6 +376,12 @@ void multiply_experts(cudaStream_t stream, const ExpertPart& part, const PairGro
                 mat(out)};
   const auto items = static_cast<unsigned>(groups.most_items);
   const auto blocks = [&](int cols) { return static_cast<unsigned>((a.out.cols + cols - 1) / cols); };
+  if (groups.rows_of_item == kMatrixRows) {
+    const bool is_plain = part.wide && a.w.plain && a.w.elem == DType::kBF16;
+    launch("multiply by experts", is_plain ? expert_matrix_kernel<true> : expert_matrix_kernel<false>,
+           dim3(blocks(kMatrixCols), items), dim3(256), 0, stream, a);
+    return;
+  }
   if (groups.rows_of_item == kTileRows) {
     launch("multiply by experts", expert_tile_kernel, dim3(blocks(kTileCols), items), dim3(kTileThreads), 0, stream, a);
     return;

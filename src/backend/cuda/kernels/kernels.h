@@ -117,7 +117,8 @@ struct PairGroups {
   Tensor items;  // i32 [item_slots, 4]
   Tensor count;  // i32 [1]
 };
-PairGroups plan_pair_groups(int64_t pairs, int64_t experts);
+/// in_bf16: all rows are bf16, of whole 16 bytes, and begin at multiples of 16.
+PairGroups plan_pair_groups(int64_t pairs, int64_t experts, bool in_bf16);
 void group_pairs(cudaStream_t stream, const PairGroups& groups, const Tensor& ids);
 /// out[pair] = product of the pair's expert with its row of x (a row a pair, or a row for each `top_k` pairs), times
 /// factors[pair] if present (before bias).

@@ -17,6 +17,7 @@ constexpr size_t kMaxKnown = 128;
 constexpr int64_t kMaxCounters = 4096;
 constexpr size_t kMaxDraws = 4096;  // at once
 constexpr int kLeastTileRows = 5;   // of a sequence that is attended by tiles
+constexpr int64_t kMaxTunedHeadDim = 512;
 
 // What the device draws; the others' logits come to the host.
 bool drawn_on_device(const SampleRow& row) {
@@ -28,6 +29,16 @@ bool drawn_on_device(const SampleRow& row) {
 SampleDraw device_draw(const SampleParams& p) {
   const double uniform = uniform_draw(p.seed, static_cast<uint64_t>(p.position));
   return {p.temperature, p.top_p, p.min_p, p.top_k, static_cast<uint64_t>(uniform * 0x1p53) << 11};
+}
+
+bool has_other_op(const std::vector<Op>& ops) {
+  return std::any_of(ops.begin(), ops.end(), [](const Op& op) { return std::holds_alternative<OtherOp>(op); });
+}
+
+// Heads that lie apart, or are larger than the tuned kernels take.
+bool attends_as_variant(const AttnArgs& args, const Tensor& q, const Tensor& out) {
+  const int64_t dim = args.shape.head_dim;
+  return q.strides[1] != dim || out.strides[1] != dim || dim > kMaxTunedHeadDim;
 }
 
 }  // namespace
@@ -60,6 +71,7 @@ CudaOps::~CudaOps() {
   cudaStreamSynchronize(exec_.stream);
   write_trace();
   forget_all();
+  for (void* memory : expert_memory_) cudaFree(memory);
   cudaFree(trace_);
   cudaFree(barrier_);
   cudaFreeHost(host_drawn_);
@@ -128,6 +140,7 @@ void CudaOps::do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, cons
 
 // Sequences of many rows are computed by tiles, the others row by row; a step can have both.
 void CudaOps::do_attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) {
+  if (attends_as_variant(args, q, out)) return do_attention_variant(args, q, kv, out);
   AttentionOp op{args, q, kv, out, false, true, {}, nullptr};
   const StepInput& in = input();
   op.tiles = in.rows >= in.seqs + kLeastTileRows - 1 && tiles_attention_supports(args, q, kv);
@@ -164,6 +177,7 @@ void CudaOps::run(const Op& op) {
       if (op.by_rows) attention_rows(s, op.args, o.step_, op.q, op.kv, op.out, op.plan, op.partials, o.counters_);
     }
     void operator()(const GatherOp& op) const { gather_rows(s, op.x, o.step_.out_rows, op.out); }
+    void operator()(const OtherOp& op) const { op.run(s, o.step_); }
   };
   std::visit(Runner{*this, exec_.stream}, op);
 }
@@ -222,7 +236,7 @@ void CudaOps::flush() {
   if (ops_.empty()) return;
   if (times_.on()) {
     times_.run(exec_.stream, ops_, [this](const Op& op) { run(op); });
-  } else if (step_.rows > kGraphRows) {
+  } else if (step_.rows > kGraphRows || has_other_op(ops_)) {
     run_all();
   } else {
     Known& known = know(hash_step(ops_, step_));

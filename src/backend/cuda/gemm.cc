@@ -4,6 +4,7 @@
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/exec.h"
+#include "backend/cuda/kernels/kernels.h"
 #include "base/error.h"
 
 namespace baize::cuda {
@@ -17,6 +18,12 @@ void check_lt(cublasStatus_t status, const char* what) {
   if (status == CUBLAS_STATUS_SUCCESS) return;
   fail(status == CUBLAS_STATUS_ALLOC_FAILED ? ErrorKind::kResource : ErrorKind::kIo, "cuBLASLt failed to {}: status {}",
        what, static_cast<int>(status));
+}
+
+// The library's choices suppose memory that can be read and written 16 bytes at a time; a head's columns may lie else.
+bool aligned(const Tensor& x, const Tensor& out) {
+  const auto at = [](const Tensor& t) { return reinterpret_cast<uintptr_t>(t.data) % 16; };
+  return x.dtype == DType::kBF16 && at(x) == 0 && x.strides[0] % 8 == 0 && at(out) == 0;
 }
 
 }  // namespace
@@ -153,6 +160,15 @@ void Gemm::multiply(const Plan& p, const Call& c) {
 
 void Gemm::run(cudaStream_t stream, const void* w, int64_t n, int64_t k, const Tensor& x, const Tensor& out,
                float alpha) {
+  if (!aligned(x, out)) {
+    Linear plain;
+    plain.shape = {QuantFormat::plain(DType::kBF16), n, k};
+    plain.alpha = alpha;
+    plain.w = Tensor(const_cast<void*>(w), DType::kBF16, {n, k});
+    Tensor to = out;
+    to.shape = {out.shape[0], n};
+    return linear_exact(stream, {&plain, x, to, {}});
+  }
   const int type = out.dtype == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
   const Call call{stream, w, x.data, out.data, alpha};
   multiply(plan({x.shape[0], n, k, x.strides[0], out.strides[0], type}, call), call);

@@ -147,9 +147,17 @@ template <bool kIsPlanar>
 bool blocks_few_supports(const LinearQuery& q) {
   return automatic(q) && few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, kIsPlanar);
 }
+// Rows of a head's columns may begin anywhere.
+bool reads_wide(const Tensor& x) {
+  return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.strides[0] * dtype_bytes(x.dtype) % 16 == 0;
+}
 template <bool kIsPlanar>
 void blocks_few_run(Exec& exec, std::span<const LinearCall> calls, void* workspace) {
   if (calls[0].x.shape[0] > kMostBlockRows) return run_dequantized<kIsPlanar>(exec, calls, workspace);
+  if (!reads_wide(calls[0].x)) {
+    for (const LinearCall& call : calls) gemv_any(stream_of(exec), call, kIsPlanar);
+    return;
+  }
   quantize_rows(stream_of(exec), calls[0].x, workspace);
   for (const LinearCall& call : calls) gemv_blocks(stream_of(exec), call, kIsPlanar, workspace);
 }

@@ -124,6 +124,7 @@ struct AddOpFields {
     h.add(op.x);
     h.add(op.out);
   }
+  void operator()(const OtherOp& op) const { h.add(static_cast<const void*>(op.name)); }
 };
 
 }  // namespace

@@ -32,6 +32,7 @@ struct Name {
                        op.tiles ? op.by_rows ? " by tiles and rows" : " by tiles" : "");
   }
   std::string operator()(const GatherOp& op) const { return "gather " + shape_of(op.out); }
+  std::string operator()(const OtherOp& op) const { return op.name; }
 };
 
 }  // namespace

@@ -75,4 +75,83 @@ void gemv_blocks(cudaStream_t stream, const LinearCall& call, bool planar, const
 void dequantize(cudaStream_t stream, const LinearShape& shape, const void* w, bool planar, int64_t begin, int64_t count,
                 void* out);
 
+// What follows is correct and parallel, and not tuned (docs/cuda.md): ops of ops/ops.h that few models need.
+
+// elementwise.cu; x may be out
+void norm_variant(cudaStream_t stream, const Tensor& x, const Norm& norm, const Tensor& out);
+void activate(cudaStream_t stream, const ActArgs& args, const Tensor& x, const Tensor& out);
+void gate(cudaStream_t stream, const Tensor& x, const Tensor& gate, Activation activation);
+void scale(cudaStream_t stream, const Tensor& x, const Tensor& vector, float alpha, const Tensor& out);
+void add_vector(cudaStream_t stream, const Tensor& x, const Tensor& vector);
+void clamp(cudaStream_t stream, const Tensor& x, float limit);
+void add_positions(cudaStream_t stream, const StepInput& input, const Tensor& table, int64_t offset,
+                   const Tensor& residual);
+void mix(cudaStream_t stream, const Tensor& x, const Tensor& other, const Tensor& share, const Tensor& out);
+void decay(cudaStream_t stream, const DecayArgs& args, const Tensor& a, const Tensor& decay);
+
+// route.cu
+void route(cudaStream_t stream, const RouteArgs& args, const StepInput& input, const Tensor& logits,
+           const Routing& routing);
+
+// experts.cu: a pair is a row and one of its experts, numbered row * top_k + which.
+/// One expert's matrix on the device.
+struct ExpertWeights {
+  const uint8_t* w;
+  const float* bias;  // null: none
+  float alpha;
+};
+/// The matrices of all experts, of one shape and layout.
+struct ExpertPart {
+  LinearShape shape;
+  const ExpertWeights* experts = nullptr;  // on the device
+  bool planar = false;
+  bool wide = false;  // all begin at multiples of 16 bytes
+};
+/// Pairs by expert, and the items that blocks take.
+struct PairGroups {
+  int64_t pairs = 0, experts = 0;
+  int64_t most_items = 0;
+  int64_t item_slots = 0;  // at least most_items, and never fewer for more pairs
+  int rows_of_item = 0;
+  Tensor order;  // i32 [pairs]
+  Tensor items;  // i32 [item_slots, 4]
+  Tensor count;  // i32 [1]
+};
+/// in_bf16: all rows are bf16, of whole 16 bytes, and begin at multiples of 16.
+PairGroups plan_pair_groups(int64_t pairs, int64_t experts, bool in_bf16);
+void group_pairs(cudaStream_t stream, const PairGroups& groups, const Tensor& ids);
+/// out[pair] = product of the pair's expert with its row of x (a row a pair, or a row for each `top_k` pairs), times
+/// factors[pair] if present (before bias).
+void multiply_experts(cudaStream_t stream, const ExpertPart& part, const PairGroups& groups, const Tensor& x,
+                      const Tensor& factors, const Tensor& out);
+/// out[row] = the sum over its pairs of weight * results[pair]; weights absent: 1.
+void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor& results, const Tensor& ids,
+                     const Tensor& weights, const Tensor& out);
+
+// qkv_variant.cu, attention_variant.cu
+void qkv_variant(cudaStream_t stream, const QkvArgs& args, const StepInput& input, const Tensor& qkv, const KvView& kv,
+                 const Tensor& q);
+void latent_store(cudaStream_t stream, const LatentArgs& args, const StepInput& input, const Tensor& queries,
+                  const Tensor& kv, const KvView& view, const Tensor& q);
+void attention_variant(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
+                       const KvView& kv, const Tensor& out);
+
+// select.cu. `scores`: f32 workspace [rows at once, at least max_kv_len].
+void select(cudaStream_t stream, const SelectArgs& args, const StepInput& input, const Tensor& q, const Tensor& weights,
+            const KvView& keys, const Tensor& selected, const Tensor& scores);
+
+// recurrent.cu
+void causal_conv(cudaStream_t stream, const ConvArgs& args, const StepInput& input, const Tensor& x,
+                 const KvView& state);
+void recurrence(cudaStream_t stream, const RecurrenceArgs& args, const StepInput& input, const RecurrenceInputs& in,
+                const KvView& state, const Tensor& out);
+void selective_scan(cudaStream_t stream, const ScanArgs& args, const StepInput& input, const ScanInputs& in,
+                    const KvView& state, const Tensor& out);
+void rg_lru(cudaStream_t stream, const LruArgs& args, const StepInput& input, const Tensor& x, const Tensor& input_gate,
+            const Tensor& decay_gate, const KvView& state);
+void token_shift(cudaStream_t stream, const StepInput& input, const Tensor& x, const KvView& state, int64_t offset,
+                 const Tensor& out);
+void wkv4(cudaStream_t stream, const WkvArgs& args, const StepInput& input, const Tensor& k, const Tensor& v,
+          const KvView& state, const Tensor& out);
+
 }  // namespace baize::cuda

@@ -268,6 +268,7 @@ TEST_P(CudaVariantOpsTest, Attention) {
       {{6, 3, 48}, 48, kRagged, 8, true},
       {{4, 2, 40}, 24, kRagged, 0, false, false, false, false, false, 20, true},
       {{16, 1, 96}, 80, {{0, 130}, {700, 1}}, 0, false, false, false, true},
+      {{16, 2, 64}, 64, {{900, 1}, {2000, 1}, {0, 1}, {70, 1}}, 0, false, true},
       {{12, 4, 20}, 20, kRagged, 0, false, false, false, false, true},
       {{5, 1, 128}, 200, {{300, 2}, {0, 40}}, 70, false, true},
       {{4, 4, 64}, 512, kRagged, 0, false, false, false, false, false, 0, false, true},

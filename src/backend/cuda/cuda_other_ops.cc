@@ -53,8 +53,12 @@ void CudaOps::do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvVie
 }
 
 void CudaOps::do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) {
-  record_other("attention, variant",
-               [=](cudaStream_t s, const StepInput& input) { cuda::attention_variant(s, args, input, q, kv, out); });
+  const VariantPlan plan = plan_variant_attention(args, input(), kv, exec_.sms);
+  const Scope scope(*this);
+  auto* partials = static_cast<float*>(temp(DType::kF32, {plan.partial_floats}).data);
+  record_other("attention, variant", [=](cudaStream_t s, const StepInput& in) {
+    cuda::attention_variant(s, args, in, q, kv, out, plan.splits, partials);
+  });
 }
 
 void CudaOps::do_latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,

@@ -1,7 +1,7 @@
 // Attention of every variant (sinks, slopes, stretches, chosen positions, biases, other value dimensions, heads that
 // lie apart) in f32 arithmetic: a block takes up to four query heads that share a key head, its warps every n-th key
-// with a softmax of their own, merged at the end. Not tuned: keys are read once a block, without matrix units.
-// Definition: ops/host_attention.cc.
+// with a softmax of their own, merged at the end. Few rows are cut in parts of their keys, which a second kernel
+// merges. Not tuned: keys are read once a block, without matrix units. Definition: ops/host_attention.cc.
 #include <algorithm>
 
 #include "backend/cuda/check.h"
@@ -14,6 +14,9 @@ namespace baize::cuda {
 namespace {
 
 constexpr int kWarps = 8;
+constexpr int kMostGroup = 4;   // query heads of a block
+constexpr int kLeastKeys = 64;  // of a part
+constexpr int kBlocksOfSm = 2;
 
 struct AttendArgs {
   const void* q;
@@ -33,6 +36,8 @@ struct AttendArgs {
   int64_t window;
   bool chunked;
   int kv_heads, group, head_dim, v_dim, count;  // group = heads / kv_heads, count: of chosen positions
+  int splits;                                   // parts of the keys
+  float* partials;  // [rows, heads, splits, v_dim + 2]: weighted sum of values, highest score, sum of weights
 };
 
 /// What a row sees: keys [first, first + count) or, with `chosen`, those that it lists (-1: none).
@@ -50,9 +55,14 @@ __device__ __forceinline__ Seen seen_by(const AttendArgs& a, int64_t row) {
   return {nullptr, static_cast<int>(first), static_cast<int>(position + 1 - first), position};
 }
 
+__device__ __forceinline__ float* part_of(const AttendArgs& a, int64_t row, int head, int part) {
+  const int64_t heads = static_cast<int64_t>(a.kv_heads) * a.group;
+  return a.partials + ((row * heads + head) * a.splits + part) * (a.v_dim + 2);
+}
+
 // kChunks: of 32 values; kGroup: query heads of a block.
 template <typename T, int kChunks, int kGroup>
-__global__ void __launch_bounds__(kWarps * 32) attention_variant_kernel(const __grid_constant__ AttendArgs a) {
+__global__ void __launch_bounds__(kWarps * 32, 1) attention_variant_kernel(const __grid_constant__ AttendArgs a) {
   extern __shared__ float memory[];
   __shared__ float tops[kWarps][kGroup], totals[kWarps][kGroup];
   pdl_launch();
@@ -77,7 +87,9 @@ __global__ void __launch_bounds__(kWarps * 32) attention_variant_kernel(const __
   float top[kGroup], total[kGroup] = {};
 #pragma unroll
   for (int g = 0; g < kGroup; ++g) top[g] = -INFINITY;
-  for (int i = warp; i < seen.count; i += kWarps) {
+  const int share = (seen.count + a.splits - 1) / a.splits;
+  const int end = min(seen.count, (static_cast<int>(blockIdx.z) + 1) * share);
+  for (int i = static_cast<int>(blockIdx.z) * share + warp; i < end; i += kWarps) {
     const int t = seen.chosen != nullptr ? seen.chosen[i] : seen.first + i;
     if (t < 0) continue;
     const int64_t page = table[t / a.kv.block];
@@ -129,20 +141,55 @@ __global__ void __launch_bounds__(kWarps * 32) attention_variant_kernel(const __
       if (d < a.v_dim) merged[warp * a.v_dim + d] = acc[g][c];
     }
     __syncthreads();
-    const float sink = a.sinks != nullptr ? a.sinks[head0 + g] : -INFINITY;
+    const bool whole = a.splits == 1;
+    const float sink = whole && a.sinks != nullptr ? a.sinks[head0 + g] : -INFINITY;
     float highest = sink;
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) highest = fmaxf(highest, tops[w][g]);
     const bool sees = highest > -INFINITY;
-    float sum = sees ? expf(sink - highest) : 1.0f;
+    float sum = sees ? expf(sink - highest) : 0.0f;
 #pragma unroll
     for (int w = 0; w < kWarps; ++w) sum += sees ? totals[w][g] * expf(tops[w][g] - highest) : 0.0f;
     for (int d = threadIdx.x; d < a.v_dim; d += kWarps * 32) {
       float y = 0;
 #pragma unroll
       for (int w = 0; w < kWarps; ++w) y += sees ? merged[w * a.v_dim + d] * expf(tops[w][g] - highest) : 0.0f;
-      store1(a.out, a.out_type, row * a.out_row + (head0 + g) * a.out_head + d, y / sum);
+      if (whole) {
+        store1(a.out, a.out_type, row * a.out_row + (head0 + g) * a.out_head + d, sees ? y / sum : 0.0f);
+      } else {
+        float* to = part_of(a, row, head0 + g, static_cast<int>(blockIdx.z));
+        to[d] = y;
+        if (d == 0) {
+          to[a.v_dim] = highest;
+          to[a.v_dim + 1] = sum;
+        }
+      }
     }
+  }
+}
+
+// One block a row and head.
+__global__ void __launch_bounds__(128) merge_kernel(const __grid_constant__ AttendArgs a) {
+  pdl_launch();
+  pdl_wait();
+  const int64_t row = blockIdx.x;
+  const int head = static_cast<int>(blockIdx.y);
+  const float sink = a.sinks != nullptr ? a.sinks[head] : -INFINITY;
+  float highest = sink;
+  for (int p = 0; p < a.splits; ++p) highest = fmaxf(highest, part_of(a, row, head, p)[a.v_dim]);
+  const bool sees = highest > -INFINITY;
+  float total = sees ? expf(sink - highest) : 1.0f;
+  for (int p = 0; sees && p < a.splits; ++p) {
+    const float* from = part_of(a, row, head, p);
+    total += from[a.v_dim + 1] * expf(from[a.v_dim] - highest);
+  }
+  for (int d = threadIdx.x; d < a.v_dim; d += 128) {
+    float y = 0;
+    for (int p = 0; sees && p < a.splits; ++p) {
+      const float* from = part_of(a, row, head, p);
+      y += from[d] * expf(from[a.v_dim] - highest);
+    }
+    store1(a.out, a.out_type, row * a.out_row + head * a.out_head + d, y / total);
   }
 }
 
@@ -156,16 +203,20 @@ void attend(cudaStream_t stream, const AttendArgs& a, int64_t rows) {
           "prepare attention");
   }
   const int parts = (a.group + kGroup - 1) / kGroup;
-  launch("attend", kernel, dim3(static_cast<unsigned>(rows), static_cast<unsigned>(a.kv_heads * parts)),
+  launch("attend", kernel,
+         dim3(static_cast<unsigned>(rows), static_cast<unsigned>(a.kv_heads * parts), static_cast<unsigned>(a.splits)),
          dim3(kWarps * 32), bytes, stream, a);
+  if (a.splits == 1) return;
+  launch("merge attention", merge_kernel,
+         dim3(static_cast<unsigned>(rows), static_cast<unsigned>(a.kv_heads * a.group)), dim3(128), 0, stream, a);
 }
 
 template <typename T>
 void attend_values(cudaStream_t stream, const AttendArgs& a, int64_t rows) {
   if (a.v_dim <= 128) {
-    a.group == 1 ? attend<T, 4, 1>(stream, a, rows) : attend<T, 4, 4>(stream, a, rows);
+    a.group == 1 ? attend<T, 4, 1>(stream, a, rows) : attend<T, 4, kMostGroup>(stream, a, rows);
   } else if (a.v_dim <= 512) {
-    attend<T, 16, 4>(stream, a, rows);
+    attend<T, 16, kMostGroup>(stream, a, rows);
   } else if (a.v_dim <= 1024) {
     attend<T, 32, 1>(stream, a, rows);
   } else {
@@ -177,8 +228,22 @@ const float* floats_of(const Tensor& t) { return t.present() ? static_cast<const
 
 }  // namespace
 
+VariantPlan plan_variant_attention(const AttnArgs& args, const StepInput& input, const KvView& kv, int sms) {
+  const AttnShape& s = args.shape;
+  const int64_t group = s.heads / s.kv_heads, v_dim = kv.v.shape[3];
+  const int64_t blocks = std::max<int64_t>(1, input.rows * s.kv_heads * ((group + kMostGroup - 1) / kMostGroup));
+  int64_t keys = args.window > 0 ? std::min(args.window, input.max_kv_len) : input.max_kv_len;
+  if (args.selected.present()) keys = std::min(keys, args.selected.shape[1]);
+  const int64_t most = kBlocksOfSm * static_cast<int64_t>(sms);
+  VariantPlan plan;
+  plan.splits = static_cast<int>(std::clamp<int64_t>(most / blocks, 1, std::max<int64_t>(1, keys / kLeastKeys)));
+  // The same for every number of rows: at most `most` blocks have parts, of at most kMostGroup heads each.
+  plan.partial_floats = most * kMostGroup * (v_dim + 2);
+  return plan;
+}
+
 void attention_variant(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
-                       const KvView& kv, const Tensor& out) {
+                       const KvView& kv, const Tensor& out, int splits, float* partials) {
   if (q.shape[0] == 0) return;
   const AttnShape& s = args.shape;
   const AttendArgs a{q.data,
@@ -207,7 +272,9 @@ void attention_variant(cudaStream_t stream, const AttnArgs& args, const StepInpu
                      static_cast<int>(s.heads / s.kv_heads),
                      static_cast<int>(s.head_dim),
                      static_cast<int>(kv.v.shape[3]),
-                     args.selected.present() ? static_cast<int>(args.selected.shape[1]) : 0};
+                     args.selected.present() ? static_cast<int>(args.selected.shape[1]) : 0,
+                     splits,
+                     partials};
   if (kv.k.dtype == DType::kF32) {
     attend_values<float>(stream, a, q.shape[0]);
   } else if (kv.k.dtype == DType::kBF16) {

@@ -133,8 +133,13 @@ void qkv_variant(cudaStream_t stream, const QkvArgs& args, const StepInput& inpu
                  const Tensor& q);
 void latent_store(cudaStream_t stream, const LatentArgs& args, const StepInput& input, const Tensor& queries,
                   const Tensor& kv, const KvView& view, const Tensor& q);
+struct VariantPlan {
+  int splits = 1;              // parts of each row's keys
+  int64_t partial_floats = 0;  // workspace
+};
+VariantPlan plan_variant_attention(const AttnArgs& args, const StepInput& input, const KvView& kv, int sms);
 void attention_variant(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
-                       const KvView& kv, const Tensor& out);
+                       const KvView& kv, const Tensor& out, int splits, float* partials);
 
 // select.cu. `scores`: f32 workspace [rows at once, at least max_kv_len].
 void select(cudaStream_t stream, const SelectArgs& args, const StepInput& input, const Tensor& q, const Tensor& weights,

@@ -79,7 +79,7 @@ __device__ __forceinline__ int count_before(bool flag, int* sums, int& all) {
 }
 
 // One block a row.
-__global__ void __launch_bounds__(kThreads)
+__global__ void __launch_bounds__(kThreads, 1)
     choose_kernel(const float* scores, int64_t stride, const int* positions, int64_t row0, int top_k, int* selected,
                   int64_t selected_row, int width) {
   __shared__ int histogram[256];

@@ -122,8 +122,7 @@ __global__ void __launch_bounds__(Tile<kDim>::kThreads, Tile<kDim>::kBlocks)
                            const __grid_constant__ CUtensorMap v_map) {
   using T = Tile<kDim>;
   extern __shared__ uint8_t memory[];
-  __shared__ __align__(8)
-      uint64_t barriers[4];  // of the stages: keys and values have arrived; all warps have read them
+  __shared__ __align__(8) uint64_t barriers[2];  // of the stages: keys and values have arrived
   pdl_launch();
   pdl_wait();
   // The last tiles, which see the most keys, start first.
@@ -145,7 +144,8 @@ __global__ void __launch_bounds__(Tile<kDim>::kThreads, Tile<kDim>::kBlocks)
   if (threadIdx.x < 32) {
     fetch.find(a, table, begin, end);
     if (threadIdx.x == 0) {
-      for (int i = 0; i < 4; ++i) init_barrier(barrier_of(i), i < 2 ? 1 : T::kThreads / 32);
+      init_barrier(barrier_of(0), 1);
+      init_barrier(barrier_of(1), 1);
       publish_barriers();
     }
     __syncwarp();
@@ -175,30 +175,24 @@ __global__ void __launch_bounds__(Tile<kDim>::kThreads, Tile<kDim>::kBlocks)
   float o[kDim / T::kPart][T::kPart / 2] = {};
   float m0 = kMasked, m1 = kMasked, l0 = 0, l1 = 0;
 
-  __syncthreads();  // barriers and queries are there
-  for (int t0 = begin, i = 0; t0 < end; t0 += T::kKeys, ++i) {
-    const int stage = i & 1;
-    const auto phase = static_cast<uint32_t>(i >> 1 & 1);
+  int stage = 0;
+  uint32_t phase = 0;
+  for (int t0 = begin; t0 < end; t0 += T::kKeys) {
     const uint32_t k_at = stage_at(stage), v_at = k_at + T::kKvBytes;
+    __syncthreads();  // the other stage has been read
     if (threadIdx.x < 32 && t0 + T::kKeys < end) {
-      if (i > 0) wait_barrier(barrier_of(2 + (stage ^ 1)), (phase ^ static_cast<uint32_t>(stage)) ^ 1);
       fetch.copy(a, k_map, v_map, kv_head, t0 + T::kKeys, stage_at(stage ^ 1), barrier_of(stage ^ 1));
       fetch.find(a, table, t0 + 2 * T::kKeys, end);
     }
-    const auto done = [&] {
-      __syncwarp();
-      if (threadIdx.x % 32 == 0) arrive(barrier_of(2 + stage));
-    };
     wait_barrier(barrier_of(stage), phase);
+    phase ^= static_cast<uint32_t>(stage);
+    stage ^= 1;
     if (t0 < seen || t0 + T::kKeys > end) {  // nothing is known of the memory there: zero times a NaN is a NaN
       clear_values<kDim>(v_at, seen - t0, end - t0);
       publish_shared();
       __syncthreads();
     }
-    if (t0 > last || (a.window > 0 && t0 + T::kKeys <= first - a.window + 1)) {
-      done();
-      continue;
-    }
+    if (t0 > last || (a.window > 0 && t0 + T::kKeys <= first - a.window + 1)) continue;
     float s[32];
     warpgroup_arrive();
 #pragma unroll
@@ -277,7 +271,6 @@ __global__ void __launch_bounds__(Tile<kDim>::kThreads, Tile<kDim>::kBlocks)
     warpgroup_commit();
 #pragma unroll
     for (auto& part : o) warpgroup_wait<0>(part);
-    done();
   }
 
 #pragma unroll

@@ -20,9 +20,6 @@ __device__ __forceinline__ void publish_barriers() {
 __device__ __forceinline__ void expect_bytes(uint32_t barrier, int bytes) {
   asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier), "r"(bytes) : "memory");
 }
-__device__ __forceinline__ void arrive(uint32_t barrier) {
-  asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(barrier) : "memory");
-}
 __device__ __forceinline__ void wait_barrier(uint32_t barrier, uint32_t phase) {
   asm volatile(
       "{.reg .pred p;\n"

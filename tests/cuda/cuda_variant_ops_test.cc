@@ -230,10 +230,10 @@ TEST_P(CudaVariantOpsTest, Experts) {
     const Pair weights = f32({c.rows, c.top_k});
     std::vector<int32_t> chosen;
     for (int64_t i = 0; i < c.rows; ++i) {
-      const auto first = static_cast<int64_t>(rng()() % static_cast<uint64_t>(c.experts - 1));
+      const auto first = static_cast<int64_t>(rng()() % static_cast<uint64_t>(c.experts));
       for (int64_t j = 0; j < c.top_k; ++j) {
-        const int64_t id = (first + j) % (c.experts - 1);
-        chosen.push_back(static_cast<int32_t>(id < 1 ? id : id + 1));  // never expert 1
+        const int64_t id = (first + j) % c.experts;
+        chosen.push_back(static_cast<int32_t>(id == 1 && c.top_k + 1 < c.experts ? (id + c.top_k) % c.experts : id));
       }
     }
     const Pair ids = ints(chosen, {c.rows, c.top_k});

@@ -13,6 +13,7 @@ namespace {
 constexpr int kWarps = 4;
 constexpr int kMaxHeadDim = 1024;
 constexpr unsigned kManyRows = 512;
+constexpr int kWideThreads = 256;
 
 struct QkvKernelArgs {
   Mat qkv, q;
@@ -48,6 +49,22 @@ __device__ __forceinline__ void store_head(const QkvKernelArgs& a, int64_t row, 
     }
   } else {
     for (int i = lane; i < a.head_dim; i += 32) store1(to, type, at + i, x[i]);
+  }
+}
+
+// kLanes neighbours share a head.
+template <int kLanes>
+__device__ __forceinline__ void norm_head(const NormArgs& norm, int within, float (&lo)[8], float (&hi)[8]) {
+  float sum = 0;
+#pragma unroll
+  for (int i = 0; i < 8; ++i) sum += lo[i] * lo[i] + hi[i] * hi[i];
+#pragma unroll
+  for (int o = kLanes / 2; o > 0; o >>= 1) sum += __shfl_xor_sync(__activemask(), sum, o, kLanes);
+  const float scale = rsqrtf(sum / static_cast<float>(16 * kLanes) + norm.eps);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    lo[i] *= scale * norm.weight[within + i];
+    hi[i] *= scale * norm.weight[within + kLanes * 8 + i];
   }
 }
 
@@ -99,11 +116,60 @@ __global__ void __launch_bounds__(kWarps * 32) qkv_kernel(const __grid_constant_
   }
 }
 
-// Whether pairs of bf16 can be read and written at once.
-bool reads_pairs(const Tensor& t) {
-  bool even = t.dtype == DType::kBF16 && reinterpret_cast<uintptr_t>(t.data) % 4 == 0;
-  for (int i = 0; i + 1 < t.shape.rank(); ++i) even = even && t.strides[static_cast<size_t>(i)] % 2 == 0;
-  return even;
+// The usual shapes, bf16, whole heads rotated half against half: a thread takes eight dimensions and the eight that
+// they turn with, kLanes threads a head, and a block all heads of a row.
+template <int kLanes>
+__global__ void __launch_bounds__(kWideThreads) qkv_wide_kernel(const __grid_constant__ QkvKernelArgs a) {
+  constexpr int kHalf = kLanes * 8, kDim = 2 * kHalf;
+  __shared__ float2 turns[kHalf];
+  pdl_launch();
+  pdl_wait();
+  const int64_t row = blockIdx.x;
+  const int position = a.positions[row], seq = a.row_seq[row];
+  const int64_t page = a.kv.table[static_cast<int64_t>(seq) * a.kv.table_stride + position / a.kv.block];
+  const int64_t slot = position % a.kv.block;
+  for (int i = static_cast<int>(threadIdx.x); i < kHalf; i += kWideThreads) {
+    turns[i] = turn(a.rope, i, position, a.kv_len[seq]);
+  }
+  __syncthreads();
+  const int within = static_cast<int>(threadIdx.x) % kLanes * 8;
+  for (int head0 = 0; head0 < a.heads + 2 * a.kv_heads; head0 += kWideThreads / kLanes) {
+    const int head = head0 + static_cast<int>(threadIdx.x) / kLanes;
+    if (head >= a.heads + 2 * a.kv_heads) return;
+    const int64_t from = row * a.qkv.stride + static_cast<int64_t>(head) * kDim + within;
+    float lo[8], hi[8];
+    load8(a.qkv.data, DType::kBF16, from, lo);
+    load8(a.qkv.data, DType::kBF16, from + kHalf, hi);
+    if (head < a.heads + a.kv_heads) {
+      const NormArgs& norm = head < a.heads ? a.q_norm : a.k_norm;
+      if (norm.weight != nullptr) norm_head<kLanes>(norm, within, lo, hi);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) {
+        const float2 by = turns[within + i];
+        const float x0 = lo[i], x1 = hi[i];
+        lo[i] = x0 * by.x - x1 * by.y;
+        hi[i] = x1 * by.x + x0 * by.y;
+      }
+    }
+    void* to = a.q.data;
+    int64_t at = row * a.q.stride + static_cast<int64_t>(head) * kDim;
+    if (head >= a.heads) {
+      if (page < 0) return;  // slid out of the window already: never read; no thread of the row has a query left
+      const bool is_value = head >= a.heads + a.kv_heads;
+      to = is_value ? a.kv.v : a.kv.k;
+      at = is_value ? page * a.kv.v_page + slot * a.kv.v_token + (head - a.heads - a.kv_heads) * a.kv.v_head
+                    : page * a.kv.k_page + slot * a.kv.k_token + (head - a.heads) * a.kv.k_head;
+    }
+    store8(to, DType::kBF16, at + within, lo);
+    store8(to, DType::kBF16, at + within + kHalf, hi);
+  }
+}
+
+// Whether rows and heads begin at multiples of `elems` bf16.
+bool reads_bf16(const Tensor& t, int64_t elems) {
+  bool fits = t.dtype == DType::kBF16 && reinterpret_cast<uintptr_t>(t.data) % static_cast<uintptr_t>(2 * elems) == 0;
+  for (int i = 0; i + 1 < t.shape.rank(); ++i) fits = fits && t.strides[static_cast<size_t>(i)] % elems == 0;
+  return fits;
 }
 
 }  // namespace
@@ -122,8 +188,21 @@ void qk_norm_rope_store(cudaStream_t stream, const QkvArgs& args, const StepInpu
   a.heads = static_cast<int>(s.heads);
   a.kv_heads = static_cast<int>(s.kv_heads);
   a.head_dim = static_cast<int>(s.head_dim);
-  a.pairs = s.head_dim % 2 == 0 && reads_pairs(qkv) && reads_pairs(q) && reads_pairs(kv.k) && reads_pairs(kv.v);
+  const auto all = [&](int64_t elems) {
+    return s.head_dim % elems == 0 && reads_bf16(qkv, elems) && reads_bf16(q, elems) && reads_bf16(kv.k, elems) &&
+           reads_bf16(kv.v, elems);
+  };
+  a.pairs = all(2);
   const auto rows = static_cast<unsigned>(qkv.shape[0]);
+  if (args.rope.present() && !args.rope.interleaved && a.rope.rot == s.head_dim && all(8)) {
+    auto* kernel = s.head_dim == 64    ? qkv_wide_kernel<4>
+                   : s.head_dim == 128 ? qkv_wide_kernel<8>
+                   : s.head_dim == 256 ? qkv_wide_kernel<16>
+                                       : nullptr;
+    if (kernel != nullptr) {
+      return launch("store keys and values", kernel, dim3(rows), dim3(kWideThreads), 0, stream, a);
+    }
+  }
   const unsigned groups = static_cast<unsigned>(s.heads + 2 * s.kv_heads + kWarps - 1) / kWarps;
   // Many rows fill the device alone; a block that takes all heads of its row computes the angles once.
   const unsigned blocks = rows >= kManyRows ? std::min(groups, 2u) : groups;

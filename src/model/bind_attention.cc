@@ -67,6 +67,7 @@ void Binder::attention_matrices(const AttnSpec& spec, int64_t layer, AttnBlock& 
   } else if (spec.kv_from >= 0) {
     parts_of.part[0] = linear("attn.q", q, width, place);
     parts_of.count = 1;
+    for (const char* unread : {"attn.k.weight", "attn.v.weight", "attn.k_norm.weight"}) names_.find(unread, layer);
   } else {
     const std::array<std::string, 3> own = {"attn.q", "attn.k", spec.values_are_keys ? "attn.k" : "attn.v"};
     const std::array<int64_t, 3> widths = {q, k, v};

@@ -52,6 +52,8 @@ class Binder {
   LayerInputBlock bind_block(const LayerInputSpec& spec, int64_t layer, float scale);
   MatrixBlock bind_block(const MatrixSpec& spec, int64_t layer, float scale);
   void bind_layer_inputs();
+  void bind_streams();
+  AltUpBlock altup(int64_t layer);
   RwkvBlock bind_block(const RwkvSpec& spec, int64_t layer, float scale);
 
   void recurrence_inputs(const RecurrenceSpec& spec, int64_t layer, RecurrenceBlock& block);

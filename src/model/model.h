@@ -147,6 +147,7 @@ struct LayerInputBlock {
 
 struct MatrixBlock {
   Linear matrix;
+  Linear down;  // before it; absent: none
 };
 
 using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
@@ -157,15 +158,24 @@ struct BoundSublayer {
   Norm pre, post;
   BoundBlock block;
   bool parallel = false, from_normed = false;
+  float input_scale = 0;  // of what it read, added too
   float alpha = 1;
   Tensor alphas;  // f32 [hidden]: a factor a channel instead
   Norm after;
   Sublayer::Input input = Sublayer::Input::kStream;
 };
 
+/// See AltUpSpec. `predict` and `correct` give the weights of mix_streams.
+struct AltUpBlock {
+  Norm norm;
+  Linear router, predict, correct;
+  Tensor scale;  // f32 [hidden]; absent: none
+};
+
 struct BoundLayer {
   std::vector<BoundSublayer> sub;
   Tensor scale;  // f32 [1]; absent: none
+  AltUpBlock altup;
 };
 
 /// What stands before the first layer and after the last, beside the table and the head matrix.
@@ -176,11 +186,13 @@ struct EmbedBlock {
   Linear layer_proj;  // the same of the embedding
   Norm layer_norm;    // of one layer's
   Norm norm;
+  std::vector<Linear> streams;  // what the embedding is in AltUp's other streams
 };
 struct HeadBlock {
   Linear proj;   // to the head's width
   Linear dense;  // with an activation and a norm before the head
   Norm norm;
+  std::vector<Linear> streams;  // of AltUp's streams but the first, before their mean
 };
 
 /// One bound weight, for `inspect` and the memory plan.

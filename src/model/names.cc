@@ -195,6 +195,17 @@ constexpr TensorRow kTensors[] = {
     {"given.norm", {"L.mamba_decoder.input_layernorm"}, {}},
     {"given.residual", {}, {}},
     {"matrix", {"L.linear"}, {}},
+    {"matrix.down", {"L.laurel.linear_left"}, {}},
+    {"matrix.up", {"L.laurel.linear_right"}, {}},
+    {"matrix.post_norm", {"L.laurel.post_laurel_norm"}, {}},
+    {"matrix.residual", {}, {}},
+    {"altup.norm", {"L.altup.router_norm"}, {}},
+    {"altup.router", {"L.altup.modality_router"}, {}},
+    {"altup.predict", {"L.altup.prediction_coefs"}, {}},
+    {"altup.correct", {"L.altup.correction_coefs"}, {}},
+    {"altup.scale", {"L.altup.correct_output_scale"}, {}},
+    {"embed.stream", {"M.altup_projections.E"}, {}},
+    {"head.stream", {"M.altup_unembed_projections.E"}, {}},
     {"attn.q.adapter_down", {"L.shared_transformer.self_attn.linear_q_adapter_list.E.0"}, {}},
     {"attn.q.adapter_up", {"L.shared_transformer.self_attn.linear_q_adapter_list.E.1"}, {}},
     {"attn.k.adapter_down", {"L.shared_transformer.self_attn.linear_k_adapter_list.E.0"}, {}},
@@ -347,15 +358,10 @@ constexpr Root kRoots[] = {
 // Tensors that bind does not ask for: rope frequencies (Meta reads them), masks, constants that follow from others, and
 // the towers of multi-modal
 // checkpoints.
-constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq",
-                                              "rope_freqs.weight",
-                                              "rope_factors_",
-                                              "vision_tower.",
-                                              "multi_modal_projector.",
-                                              "masked_bias",
-                                              "self_attn.diagonal_decay",
-                                              "self_attn.key_decay",
-                                              "self_attn.query_decay"};
+constexpr std::string_view kIgnoredParts[] = {
+    "rotary_emb.inv_freq", "rope_freqs.weight",        "rope_factors_",       "vision_tower.",
+    "audio_tower.",        "model.embed_vision.",      "model.embed_audio.",  "multi_modal_projector.",
+    "masked_bias",         "self_attn.diagonal_decay", "self_attn.key_decay", "self_attn.query_decay"};
 
 const TensorRow& row_of(std::string_view stem) {
   for (const TensorRow& row : kTensors) {

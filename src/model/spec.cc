@@ -69,7 +69,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ShortConvSpec, width, conv)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LruSpec, width, blocks, conv, activation)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RwkvSpec, hidden, width, time)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerInputSpec, width, activation)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatrixSpec, width)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatrixSpec, width, rank)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha, width, positions, position_offset, norm, layer_inputs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadSpec, tied, softcap, alpha, norm, activation)
 
@@ -102,7 +102,8 @@ using SublayerInput = Sublayer::Input;
 NLOHMANN_JSON_SERIALIZE_ENUM(SublayerInput, {{SublayerInput::kStream, "stream"},
                                              {SublayerInput::kWithEmbedding, "with_embedding"},
                                              {SublayerInput::kGiven, "given"},
-                                             {SublayerInput::kStreamAndGiven, "stream_and_given"}})
+                                             {SublayerInput::kStreamAndGiven, "stream_and_given"},
+                                             {SublayerInput::kCorrected, "corrected"}})
 
 template <typename... T>
 static void read_block(const Json& json, std::variant<T...>& block) {
@@ -120,6 +121,7 @@ static void to_json(Json& json, const Sublayer& sub) {
           {"scale", sub.scale},
           {"after", sub.after},
           {"input", sub.input},
+          {"with_input", sub.with_input},
           {"weights_of", sub.weights_of}};
   std::visit([&](const auto& block) { json[kBlockName<std::decay_t<decltype(block)>>] = block; }, sub.block);
 }
@@ -133,12 +135,14 @@ static void from_json(const Json& json, Sublayer& sub) {
   json.at("scale").get_to(sub.scale);
   json.at("after").get_to(sub.after);
   json.at("input").get_to(sub.input);
+  json.at("with_input").get_to(sub.with_input);
   json.at("weights_of").get_to(sub.weights_of);
   read_block(json, sub.block);
 }
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerSpec, sub, scaled)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head, transposed)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AltUpSpec, streams, active, scaled)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head, altup, transposed)
 
 std::string print_spec(const ModelSpec& spec) { return Json(spec).dump(2); }
 
@@ -229,7 +233,10 @@ void check_block(const RwkvSpec& r) {
 
 void check_block(const LayerInputSpec& l) { check_range("width of the layers' inputs", l.width, 1, kMaxDim); }
 
-void check_block(const MatrixSpec& m) { check_range("width of a matrix", m.width, 1, kMaxDim); }
+void check_block(const MatrixSpec& m) {
+  check_range("width of a matrix", m.width, 1, kMaxDim);
+  check_range("rank of a matrix", m.rank, 0, kMaxDim);
+}
 
 void check_block(const MoeFfn& moe) {
   check_range("number of experts", moe.experts, 1, 1 << 16);
@@ -249,6 +256,8 @@ void check_spec(const ModelSpec& spec) {
   check_range("hidden size", spec.dims.hidden, 1, kMaxDim);
   check_range("vocabulary", spec.dims.vocab, 1, kMaxDim);
   check_range("context length", spec.dims.context, 1, int64_t{1} << 31);
+  check_range("number of residual streams", spec.altup.streams, 0, 1 << 10);
+  check_range("active residual stream", spec.altup.active, 0, std::max<int64_t>(0, spec.altup.streams - 1));
   check_range("number of layers", static_cast<int64_t>(spec.layers.size()), 1, 4096);
   for (const LayerSpec& layer : spec.layers) {
     for (const Sublayer& sub : layer.sub) {

@@ -202,9 +202,10 @@ struct LayerInputSpec {
   friend bool operator==(const LayerInputSpec&, const LayerInputSpec&) = default;
 };
 
-/// One matrix.
+/// One matrix, or two with a narrow middle.
 struct MatrixSpec {
   int64_t width = 0;  // of what it gives
+  int64_t rank = 0;   // of the middle; 0: none
   friend bool operator==(const MatrixSpec&, const MatrixSpec&) = default;
 };
 
@@ -214,13 +215,14 @@ using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn, RecurrenceSpec, 
 /// x += scale * post(block(pre(x))), by default.
 struct Sublayer {
   /// What it reads: x; x beside the embedding; what the sublayer before gave, which then is not added to x; x plus
-  /// that.
-  enum class Input : uint8_t { kStream, kWithEmbedding, kGiven, kStreamAndGiven };
+  /// that; x as AltUp corrected it, and what the sublayer gives is for the other streams.
+  enum class Input : uint8_t { kStream, kWithEmbedding, kGiven, kStreamAndGiven, kCorrected };
   NormSpec pre{};
   Block block;
   NormSpec post{};
   bool parallel = false;     // reads what the sublayer before it read; without `pre`, its normed input
   bool from_normed = false;  // adds to the normed input instead of x
+  bool with_input = false;   // adds what it read too, last of those that read it
   float alpha = 1;           // what it adds to, times alpha (or a vector, if the checkpoint has it)
   float scale = 1;
   NormSpec after{};  // of the sum: post-norm residuals
@@ -255,12 +257,22 @@ struct HeadSpec {
   friend bool operator==(const HeadSpec&, const HeadSpec&) = default;
 };
 
+/// Alternating updates (Baykal et al. 2023): of several residual streams the layers compute one, `active`. Before a
+/// layer each stream is predicted from all, after it corrected by what the layer changed.
+struct AltUpSpec {
+  int64_t streams = 0;  // 0: there is one, and no AltUp
+  int64_t active = 0;
+  bool scaled = false;  // a factor a channel of the corrected stream, for what reads it
+  friend bool operator==(const AltUpSpec&, const AltUpSpec&) = default;
+};
+
 struct ModelSpec {
   Dims dims;
   EmbedSpec embed;
   std::vector<LayerSpec> layers;
   NormSpec final_norm{};
   HeadSpec head;
+  AltUpSpec altup{};
   bool transposed = false;  // the blocks' matrices are stored [k, n]
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };

@@ -219,7 +219,8 @@ struct Routing {
   Tensor weights;  // f32 [rows, top_k]
 };
 
-/// Token embedding table: row id of `w`, times alpha.
+/// Token embedding table: row id of `w`, times alpha. Ids beyond the table read row 0 (Gemma 3n's tables of the layers'
+/// inputs are shorter than its vocabulary).
 struct Embed {
   LinearShape shape;  // n = vocabulary, k = width
   float alpha = 1;
@@ -289,6 +290,11 @@ class Ops {
   void add_vector(const Tensor& x, const Tensor& vector);
   /// x = min(max(x, -limit), limit).                                        x [m, n]
   void clamp(const Tensor& x, float limit);
+  /// x[r] *= rms(like[r]) / sqrt(max(mean square of x[r], floor)).          x, like [m, n]
+  void match_rms(const Tensor& x, const Tensor& like, float floor);
+  /// Residual streams, side by side, mixed row by row: out[:, j] = sum over i of weights[:, j * from + i] * x[:, i].
+  ///                                      x [m, from * width], weights [m, to * from], out [m, to * width], not x
+  void mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out);
   /// residual[r] += table[position of r + offset].                          table f32 [positions, n], residual [rows,
   /// n]
   void add_positions(const Tensor& table, int64_t offset, const Tensor& residual);
@@ -350,6 +356,8 @@ class Ops {
   virtual void do_scale(const Tensor& x, const Tensor& vector, float alpha, const Tensor& out);
   virtual void do_add_vector(const Tensor& x, const Tensor& vector);
   virtual void do_clamp(const Tensor& x, float limit);
+  virtual void do_match_rms(const Tensor& x, const Tensor& like, float floor);
+  virtual void do_mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out);
   virtual void do_add_positions(const Tensor& table, int64_t offset, const Tensor& residual);
   virtual void do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q);
   virtual void do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out);

@@ -72,6 +72,22 @@ TEST_F(RareOps, GatesServeStretchesOfColumns) {
   EXPECT_FLOAT_EQ(x.f32()[3], 4);
 }
 
+TEST_F(RareOps, MagnitudesMatchAboveAFloor) {
+  const HostTensor x = tensor({2, 2}, {1, -1, 0.5, 0.5}), like = tensor({2, 2}, {3, -3, 6, 6});
+  run(2, 0, [&](Ops& ops) { ops.match_rms(x, like, 1); });
+  EXPECT_FLOAT_EQ(x.f32()[1], -3);
+  EXPECT_FLOAT_EQ(x.f32()[2], 3);  // not 6: a mean square of 1/4 counts as 1
+}
+
+TEST_F(RareOps, StreamsMixRowByRow) {
+  // Two streams of two values become three; the second row's weights are others.
+  const HostTensor x = tensor({2, 4}, {1, 2, 10, 20, 1, 2, 10, 20});
+  const HostTensor weights = tensor({2, 6}, {1, 0, 0, 1, 1, 1, 2, 0, 0, 0, 0, -1}), out(DType::kF32, {2, 6});
+  run(2, 0, [&](Ops& ops) { ops.mix_streams(x, 2, weights, out); });
+  const std::vector<float> want = {1, 2, 10, 20, 11, 22, 2, 4, 0, 0, -10, -20};
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_FLOAT_EQ(out.f32()[i], want[i]) << i;
+}
+
 TEST_F(RareOps, ExpertsComeFromTheBestGroup) {
   const HostTensor logits = tensor({1, 4}, {5, -5, 1, 1}), weights(DType::kF32, {1, 2}), ids(DType::kI32, {1, 2});
   RouteArgs args;

@@ -89,7 +89,10 @@ std::string describe(const DenseFfn& ffn) {
 }
 
 std::string describe(const MlaSpec& a) {
-  return fmt::format("latent attention, {} heads of {} + {}, rank {}", a.heads, a.nope_dim, a.rope_dim, a.kv_rank);
+  std::string text =
+      fmt::format("latent attention, {} heads of {} + {}, rank {}", a.heads, a.nope_dim, a.rope_dim, a.kv_rank);
+  if (a.indexer.top_k > 0) text += fmt::format(", sees {} positions", a.indexer.top_k);
+  return text;
 }
 
 std::string describe(const RecurrenceSpec& r) {

@@ -166,10 +166,28 @@ AttnBlock Binder::bind_block(const AttnSpec& spec, int64_t layer, float scale) {
   return block;
 }
 
+IndexerBlock Binder::indexer(const IndexerSpec& spec, int64_t q_rank, int64_t layer) {
+  IndexerBlock block;
+  model_->selected = std::max(model_->selected, spec.top_k);
+  if (spec.shared) return block;
+  block.state = states_++;
+  const float scale = 1 / std::sqrt(static_cast<float>(spec.heads * spec.head_dim));
+  block.q = linear("index.q", spec.heads * spec.head_dim, q_rank, {.layer = layer});
+  block.k = linear("index.k", spec.head_dim, hidden(), {.layer = layer});
+  block.weights = linear("index.weights", spec.heads, hidden(), {.layer = layer, .alpha = scale});
+  block.qkv_args.shape = {spec.heads, 1, spec.head_dim};
+  block.qkv_args.k_norm = norm(spec.k_norm, "index.k_norm", spec.head_dim, layer);
+  block.qkv_args.rope = rope(spec.rope);
+  block.args = {spec.heads, spec.head_dim, spec.top_k};
+  return block;
+}
+
 MlaBlock Binder::bind_block(const MlaSpec& spec, int64_t layer, float scale) {
   MlaBlock block;
   block.state = states_++;
   block.v_dim = spec.v_dim;
+  block.sparse = spec.indexer.top_k > 0;
+  if (block.sparse) block.indexer = indexer(spec.indexer, spec.q_rank, layer);
   const Place place{.layer = layer};
   const int64_t width = spec.nope_dim + spec.rope_dim, stored = spec.kv_rank + spec.rope_dim;
   if (spec.q_rank > 0) {

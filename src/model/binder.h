@@ -43,6 +43,7 @@ class Binder {
   BoundSublayer bind_sublayer(const Sublayer& sub, int64_t own);
   AttnBlock bind_block(const AttnSpec& spec, int64_t layer, float scale);
   FfnBlock bind_block(const DenseFfn& spec, int64_t layer, float scale);
+  IndexerBlock indexer(const IndexerSpec& spec, int64_t q_rank, int64_t layer);
   MlaBlock bind_block(const MlaSpec& spec, int64_t layer, float scale);
   MoeBlock bind_block(const MoeFfn& spec, int64_t layer, float scale);
   RecurrenceBlock bind_block(const RecurrenceSpec& spec, int64_t layer, float scale);

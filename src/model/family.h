@@ -49,6 +49,9 @@ ModelSpec layers_like(const Meta& meta);
 /// Llama's shape with latent attention (families/deepseek.cc).
 ModelSpec latent_like(const Meta& meta);
 
+/// The same over what a sparse indexer chooses, with sigmoid experts (families/sparse_latent.cc).
+ModelSpec sparse_latent_like(const Meta& meta, bool interleaved);
+
 /// Llama's shape with Granite's multipliers (families/granite.cc).
 ModelSpec granite_like(const Meta& meta);
 

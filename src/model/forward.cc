@@ -1,3 +1,5 @@
+#include <algorithm>
+
 #include "base/mutate.h"
 #include "model/blocks/blocks.h"
 
@@ -154,6 +156,12 @@ Tensor layer_inputs(const Model& model, const StepInput& input, Ops& ops, const 
   return sum;
 }
 
+// What the layers' indexers choose, one after the other.
+Tensor selection(const Model& model, const StepInput& input, Ops& ops) {
+  if (model.selected == 0) return {};
+  return ops.temp(DType::kI32, {input.rows, std::min(model.selected, input.max_kv_len)});
+}
+
 void head(const Model& model, const StepInput& input, Ops& ops, const Tensor& x, const Tensor& logits) {
   const HeadBlock& block = model.head_block;
   Tensor last = ops.temp(x.dtype, {input.out_count, x.shape[1]});
@@ -187,7 +195,7 @@ void forward(const Model& model, const StepInput& input, Ops& ops, const StepOut
   Stream stream(model, input, ops);
   embed(model, input, ops, stream.x());
   stream.begin(model);
-  const Step step{input, ops, layer_inputs(model, input, ops, stream.x())};
+  const Step step{input, ops, layer_inputs(model, input, ops, stream.x()), selection(model, input, ops)};
   for (const BoundLayer& layer : model.layers) {
     stream.begin_layer(layer);
     for (const BoundSublayer& sub : layer.sub) {

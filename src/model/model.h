@@ -46,6 +46,13 @@ struct AttnBlock {
   Norm pair_norm;        // f32 [2 * v_dim]: of a pair of heads
 };
 
+struct IndexerBlock {
+  Linear q, k, weights;  // q from the compressed queries, the others from x
+  QkvArgs qkv_args;
+  SelectArgs args;
+  size_t state = 0;
+};
+
 struct MlaBlock {
   LinearParts q;  // from x, or from the compressed queries
   Linear q_a;
@@ -57,6 +64,8 @@ struct MlaBlock {
   AttnArgs args;
   int64_t v_dim = 0;
   size_t state = 0;
+  bool sparse = false;   // sees what an indexer chose
+  IndexerBlock indexer;  // without `q`: one of an earlier layer's
 };
 
 struct FfnBlock {
@@ -219,6 +228,7 @@ struct Model {
   Norm final_norm;
   HeadBlock head_block;
   Linear head;
+  int64_t selected = 0;  // the most positions that an indexer chooses
 
   std::vector<WeightInfo> weights;
   int64_t resident_bytes = 0;                    // of all weights, norms and biases too

@@ -49,8 +49,9 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, sc
                                    v_norm, out_norm, norm_axis, norm_last, v_dim, chunked, clip, alibi, alibi_scale,
                                    k_scale, v_scale, temperature_scale, temperature_length, temperature_offset, gate,
                                    gate_in_q, values_are_keys, differential, kv_from, width, adapter, layout)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(IndexerSpec, top_k, heads, head_dim, rope, k_norm, shared)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MlaSpec, heads, nope_dim, rope_dim, v_dim, q_rank, kv_rank, rope, scale, q_norm,
-                                   kv_norm, gated)
+                                   kv_norm, gated, indexer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DenseFfn, ff, activation, gated, limit, up_shift, sparsity, inner_norm, gate_scale,
                                    down_scale, pairs, turned, adapter)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MoeFfn, experts, top_k, expert, shared, score, groups, top_groups, group_by_two,
@@ -178,6 +179,14 @@ void check_block(const AttnSpec& a) {
 
 void check_block(const DenseFfn& ffn) { check_range("feed-forward width", ffn.ff, 1, kMaxDim); }
 
+void check_block(const IndexerSpec& i) {
+  if (i.top_k == 0) return;
+  check_range("number of chosen positions", i.top_k, 1, kMaxDim);
+  check_range("number of indexer heads", i.heads, 1, 1 << 16);
+  check_range("indexer head dimension", i.head_dim, 1, 1 << 14);
+  if (i.rope.kind != RopeSpec::Kind::kNone) check_range("rotated indexer dimensions", i.rope.rot_dim, 2, i.head_dim);
+}
+
 void check_block(const MlaSpec& a) {
   check_range("number of attention heads", a.heads, 1, 1 << 16);
   check_range("key dimension without position", a.nope_dim, 1, 1 << 14);
@@ -185,6 +194,8 @@ void check_block(const MlaSpec& a) {
   check_range("value dimension", a.v_dim, 1, 1 << 14);
   check_range("rank of queries", a.q_rank, 0, kMaxDim);
   check_range("rank of keys and values", a.kv_rank, 1, 1 << 14);
+  check_block(a.indexer);
+  if (a.indexer.top_k > 0) check_range("rank of the queries that an indexer reads", a.q_rank, 1, kMaxDim);
 }
 
 void check_block(const RecurrenceSpec& r) {

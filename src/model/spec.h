@@ -95,6 +95,16 @@ struct AttnSpec {
   friend bool operator==(const AttnSpec&, const AttnSpec&) = default;
 };
 
+/// Sparse indexer (DeepSeek-V3.2 2025): a narrow attention with cached keys of its own chooses what a token sees.
+struct IndexerSpec {
+  int64_t top_k = 0;  // positions; 0: there is none, and all are seen
+  int64_t heads = 0, head_dim = 0;
+  RopeSpec rope;
+  NormSpec k_norm{};
+  bool shared = false;  // the choice of the last layer that made one
+  friend bool operator==(const IndexerSpec&, const IndexerSpec&) = default;
+};
+
 /// Multi-head latent attention (DeepSeek-V2 2024): keys and values are made of one cached vector of `kv_rank` a token,
 /// and of `rope_dim` rotated dimensions shared by all heads.
 struct MlaSpec {
@@ -106,6 +116,7 @@ struct MlaSpec {
   float scale = 0;
   NormSpec q_norm{}, kv_norm{};
   bool gated = false;
+  IndexerSpec indexer{};
   friend bool operator==(const MlaSpec&, const MlaSpec&) = default;
 };
 

@@ -22,6 +22,10 @@ std::optional<Kv> kv_of(const AttnSpec& a) {
   return Kv{a.kv_heads, a.head_dim, a.v_dim > 0 ? a.v_dim : a.head_dim, false, a.window};
 }
 std::optional<Kv> kv_of(const MlaSpec& a) { return Kv{1, a.kv_rank + a.rope_dim, a.kv_rank, true}; }
+std::optional<Kv> kv_of(const IndexerSpec& i) {
+  if (i.top_k == 0 || i.shared) return std::nullopt;
+  return Kv{1, i.head_dim, 0, true};
+}
 Kv fixed(int64_t values) { return {.heads = 0, .k_dim = 0, .v_dim = 0, .fixed = values}; }
 std::optional<Kv> kv_of(const RecurrenceSpec& r) {
   const int64_t channels = 2 * r.key_heads * r.key_dim + r.heads * r.value_dim;
@@ -42,6 +46,9 @@ void for_each_state(const ModelSpec& spec, const Visit& visit) {
     for (const Sublayer& sub : layer.sub) {
       const std::optional<Kv> kv = std::visit([](const auto& block) { return kv_of(block); }, sub.block);
       if (kv) visit(*kv);
+      const auto* latent = std::get_if<MlaSpec>(&sub.block);
+      const std::optional<Kv> index = latent != nullptr ? kv_of(latent->indexer) : std::nullopt;
+      if (index) visit(*index);
     }
   }
 }

@@ -1,4 +1,6 @@
 // Attention in HostOps: every variant of preparing queries and keys, and of the softmax over the cache.
+#include <numeric>
+
 #include "ops/host_math.h"
 #include "ops/host_ops.h"
 #include "ops/rope.h"
@@ -117,6 +119,41 @@ void HostOps::do_latent_store(const LatentArgs& args, const Tensor& queries, con
         std::copy_n(row_of(queries, r) + h * width + args.nope_dim, args.rope_dim, to);
         if (args.rope.present()) host::rotate(args.rope, inv_freq, position, to);
       }
+    }
+  });
+}
+
+void HostOps::keep_best(const std::vector<float>& scores, int64_t count, std::vector<int32_t>& best) const {
+  best.resize(scores.size());
+  std::iota(best.begin(), best.end(), 0);
+  if (count >= std::ssize(best)) return;
+  const auto score = [&](int32_t i) { return scores[static_cast<size_t>(i)]; };
+  std::nth_element(best.begin(), best.begin() + count, best.end(),
+                   [&](int32_t a, int32_t b) { return score(a) > score(b) || (score(a) == score(b) && a < b); });
+  best.resize(static_cast<size_t>(count));
+  std::sort(best.begin(), best.end());
+}
+
+void HostOps::do_select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
+                        const Tensor& selected) {
+  if (dry()) return;
+  over(input().rows, input().max_kv_len * args.heads * args.head_dim, [&](int64_t begin, int64_t end) {
+    std::vector<float> scores, key(static_cast<size_t>(args.head_dim));
+    std::vector<int32_t> best;
+    for (int64_t r = begin; r < end; ++r) {
+      const int64_t seq = input().row_seq.as<const int32_t>()[r];
+      scores.assign(static_cast<size_t>(input().positions.as<const int32_t>()[r]) + 1, 0.0f);
+      for (size_t t = 0; t < scores.size(); ++t) {
+        const int64_t at = host::cache_offset(input(), keys.k, keys.group, seq, static_cast<int64_t>(t), 0);
+        for (int64_t i = 0; i < args.head_dim; ++i) key[static_cast<size_t>(i)] = host::load(keys.k, at + i);
+        for (int64_t h = 0; h < args.heads; ++h) {
+          const float* query = q.as<const float>() + r * q.strides[0] + h * q.strides[1];
+          scores[t] += row_of(weights, r)[h] * std::max(0.0f, host::dot(query, key.data(), args.head_dim));
+        }
+      }
+      keep_best(scores, args.top_k, best);
+      int32_t* to = selected.as<int32_t>() + r * selected.strides[0];
+      std::fill(std::copy(best.begin(), best.end(), to), to + selected.shape[1], -1);
     }
   });
 }

@@ -17,6 +17,9 @@ class HostOps : public Ops {
   /// Runs body(begin, end) over parts of [0, count), whose items cost about `cost` multiply-adds each. One thread here.
   virtual void over(int64_t count, int64_t cost, const std::function<void(int64_t, int64_t)>& body);
 
+  /// What `select` keeps: the `count` best of scores, in ascending order; of equal ones the first.
+  virtual void keep_best(const std::vector<float>& scores, int64_t count, std::vector<int32_t>& best) const;
+
   void do_norm_variant(const Tensor& x, const Norm& norm, const Tensor& out) override;
   void do_activate(const ActArgs& args, const Tensor& x, const Tensor& out) override;
   void do_gate(const Tensor& x, const Tensor& gate, Activation activation) override;
@@ -30,6 +33,8 @@ class HostOps : public Ops {
   void do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) override;
   void do_latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
                        const Tensor& q) override;
+  void do_select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
+                 const Tensor& selected) override;
   void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing) override;
   void do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) override;
   void do_causal_conv(const ConvArgs& args, const Tensor& x, const KvView& state) override;

@@ -163,6 +163,16 @@ void Ops::latent_store(const LatentArgs& args, const Tensor& queries, const Tens
   do_latent_store(args, queries, kv, view, q);
 }
 
+void Ops::select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
+                 const Tensor& selected) {
+  BAIZE_DCHECK(selected.shape[1] >= std::min(args.top_k, input().max_kv_len) && keys.k.shape[3] == args.head_dim);
+  if (dry()) {
+    cost_.flops += 2 * input().rows * args.heads * args.head_dim * input().max_kv_len;
+    cost_.cache_bytes += input().seqs * input().max_kv_len * args.head_dim * dtype_bytes(keys.k.dtype);
+  }
+  do_select(args, q, weights, keys, selected);
+}
+
 void Ops::route(const RouteArgs& args, const Tensor& logits, const Routing& routing) {
   BAIZE_DCHECK(routing.ids.shape[1] == args.top_k && logits.shape[1] >= args.top_k);
   do_route(args, logits, routing);
@@ -258,6 +268,9 @@ void Ops::do_attention_variant(const AttnArgs&, const Tensor&, const KvView&, co
 }
 void Ops::do_latent_store(const LatentArgs&, const Tensor&, const Tensor&, const KvView&, const Tensor&) {
   lacking("latent attention");
+}
+void Ops::do_select(const SelectArgs&, const Tensor&, const Tensor&, const KvView&, const Tensor&) {
+  lacking("sparse indexer");
 }
 void Ops::do_route(const RouteArgs&, const Tensor&, const Routing&) { lacking("expert routing"); }
 void Ops::do_experts(const Experts&, const Tensor&, const Routing&, const Tensor&) { lacking("experts"); }

@@ -100,6 +100,14 @@ struct LatentArgs {
   Rope rope;
 };
 
+/// A sparse indexer's choice (DeepSeek-V3.2 2025): the positions with the highest sum over heads of weight * max(0, q .
+/// k).
+struct SelectArgs {
+  int64_t heads = 0;
+  int64_t head_dim = 0;  // of all heads' only key too
+  int64_t top_k = 0;
+};
+
 enum class Activation : uint8_t {
   kSilu,
   kGelu,
@@ -309,6 +317,11 @@ class Ops {
   ///                                      q [rows, heads, kv_rank + rope_dim]
   void latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
                     const Tensor& q);
+  /// The top_k positions up to its own that each row chooses, in ascending order, then -1; of equal scores the first
+  /// wins.       q [rows, heads, head_dim], weights [rows, heads], keys.k 1 head, selected i32 [rows, at least top_k or
+  ///             max_kv_len]
+  void select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
+              const Tensor& selected);
   /// Chooses experts by the router's logits.                               logits [rows, experts] act
   void route(const RouteArgs& args, const Tensor& logits, const Routing& routing);
   /// out = the weighted sum of the rows' experts.                          x [rows, k], out [rows, n] act
@@ -363,6 +376,8 @@ class Ops {
   virtual void do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out);
   virtual void do_latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
                                const Tensor& q);
+  virtual void do_select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
+                         const Tensor& selected);
   virtual void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing);
   virtual void do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out);
   virtual void do_causal_conv(const ConvArgs& args, const Tensor& x, const KvView& state);

@@ -161,7 +161,7 @@ TEST(EngineBatch, DeterministicLogitsAreTheSameBits) {
 }
 
 TEST(EngineBatch, LogitsInABatchAreThoseOfALoneRun) {
-  for (const char* name : {"llama", "gemma3_text", "mistral"}) {
+  for (const char* name : {"llama", "gemma3_text", "mistral", "deepseek_v32"}) {
     const Loaded loaded = load_cpu(name, Compute::kExact);
     const auto texts = some_texts(33);
     BatchLogits batch(loaded, 33);

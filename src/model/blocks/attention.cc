@@ -21,7 +21,7 @@ Tensor heads_of(const Tensor& t, int64_t begin, int64_t count) {
 // results lie side by side, and the second half's is subtracted.
 void attend_differentially(const AttnBlock& block, const Step& step, const Tensor& q, const KvView& kv,
                            const Tensor& attended) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   AttnArgs args = block.args;
   args.shape.heads /= 2;
   args.shape.kv_heads /= 2;
@@ -49,7 +49,7 @@ void attend_differentially(const AttnBlock& block, const Step& step, const Tenso
 }  // namespace
 
 void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const AttnShape& s = block.args.shape;
   const KvView& kv = input.kv[block.state];
   const Tensor all = ops.temp(x.dtype, {input.rows, block.qkv.n()});
@@ -76,9 +76,25 @@ void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor
   ops.linear({&block.o, 1}, flat, out);
 }
 
+// What each row may see: the indexer's keys are stored, and its choice is left in step.selected.
+static void choose(const IndexerBlock& block, const Step& step, const Tensor& x, const Tensor& compressed) {
+  auto& [input, ops, layer_inputs, selected] = step;
+  const Ops::Scope scope(ops);
+  const auto& [heads, head_dim, top_k] = block.args;
+  const Tensor both = ops.temp(x.dtype, {input.rows, (heads + 1) * head_dim});
+  const Tensor q = ops.temp(x.dtype, {input.rows, heads, head_dim});
+  const Tensor weights = ops.temp(x.dtype, {input.rows, heads});
+  ops.linear({&block.q, 1}, compressed, both.columns(0, heads * head_dim));
+  ops.linear({&block.k, 1}, x, both.columns(heads * head_dim, head_dim));
+  ops.linear({&block.weights, 1}, x, weights);
+  const KvView& keys = input.kv[block.state];
+  ops.qk_norm_rope_store(block.qkv_args, both, keys, q);
+  ops.select(block.args, q, weights, keys, selected);
+}
+
 // Absorbed: queries are brought into the space of the compressed keys, and what is attended out of that of the values.
 void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const auto& [heads, nope_dim, rope_dim, kv_rank, rope] = block.latent;
   const int64_t width = nope_dim + rope_dim, stored = kv_rank + rope_dim, rows = input.rows;
   const KvView& view = input.kv[block.state];
@@ -102,7 +118,10 @@ void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor&
                flat_q.columns(h * stored, kv_rank));
   }
   ops.latent_store(block.latent, queries, kv, view, q);
-  ops.attention(block.args, q, view, latent);
+  AttnArgs args = block.args;
+  if (block.indexer.q.present()) choose(block.indexer, step, x, source);
+  if (block.sparse && !mutated("attention.selected")) args.selected = selected;
+  ops.attention(args, q, view, latent);
   for (int64_t h = 0; h < heads; ++h) {
     ops.linear({&block.v_up[static_cast<size_t>(h)], 1}, flat.columns(h * kv_rank, kv_rank),
                attended.columns(h * block.v_dim, block.v_dim));

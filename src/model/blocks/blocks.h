@@ -10,6 +10,7 @@ struct Step {
   const StepInput& input;
   Ops& ops;
   Tensor layer_inputs{};  // [rows, layers * width]; absent: none
+  Tensor selected{};      // i32 [rows, count]: what the last indexer chose; absent: there is none
 };
 
 /// AltUp's streams of an embedding, and back to one: [rows, hidden] and [rows, streams * hidden].

@@ -15,7 +15,7 @@ void adapt(std::span<const Adapter> adapters, const Step& step, const Tensor& x,
 }
 
 void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const Tensor up = ops.temp(x.dtype, {input.rows, block.gate_up.n()});
   const Tensor active = ops.temp(x.dtype, {input.rows, block.ff});
   ops.linear(block.gate_up.span(), x, up);
@@ -35,7 +35,7 @@ void run(const MatrixBlock& block, const Step& step, const Tensor& x, const Tens
 }
 
 void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const int64_t width = block.gate.shape.n;
   const Tensor gated = ops.temp(x.dtype, {input.rows, width});
   ops.linear({&block.gate, 1}, x, gated);
@@ -45,7 +45,7 @@ void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const 
 }
 
 void run(const MoeBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs] = step;
+  auto& [input, ops, layer_inputs, selected] = step;
   const Tensor logits = ops.temp(x.dtype, {input.rows, block.router.shape.n});
   const Routing routing{ops.temp(DType::kI32, {input.rows, block.route.top_k}),
                         ops.temp(DType::kF32, {input.rows, block.route.top_k})};

@@ -1,0 +1,37 @@
+// Latent attention over the positions that a sparse indexer chooses: DeepSeek-V3.2 (2025), and GLM-5 (2026), whose
+// layers may share a choice.
+#include "model/family.h"
+
+namespace baize {
+
+// "full" layers choose, "shared" ones take the choice of the layer before.
+static bool shares_choice(const Meta& meta, int64_t layer) {
+  if (meta.has("indexer_types")) return meta.text_at("indexer_types", layer, "full") == "shared";
+  const int64_t period = std::max<int64_t>(1, meta.integer("index_topk_freq", 1));
+  return std::max<int64_t>(0, layer - meta.integer("index_skip_topk_offset", 2) + 1) % period != 0;
+}
+
+ModelSpec sparse_latent_like(const Meta& meta, bool interleaved) {
+  ModelSpec spec = latent_like(meta);
+  IndexerSpec indexer;
+  indexer.top_k = meta.integer("index_topk");
+  indexer.heads = meta.integer("index_n_heads");
+  indexer.head_dim = meta.integer("index_head_dim");
+  indexer.rope = mla(spec.layers[0]).rope;
+  indexer.rope.interleaved = interleaved;
+  indexer.k_norm = {.present = true, .eps = 1e-6f, .center = true};
+  for (size_t i = 0; i < spec.layers.size(); ++i) {
+    mla(spec.layers[i]).indexer = indexer;
+    mla(spec.layers[i]).indexer.shared = shares_choice(meta, static_cast<int64_t>(i));
+  }
+  use_experts(meta, spec, sigmoid_moe(meta));
+  return spec;
+}
+
+static ModelSpec deepseek_v32(const Meta& meta) { return sparse_latent_like(meta, false); }
+FAMILY(deepseek_v32, ("DeepseekV32ForCausalLM"), ());
+
+static ModelSpec glm_moe_dsa(const Meta& meta) { return sparse_latent_like(meta, true); }
+FAMILY(glm_moe_dsa, ("GlmMoeDsaForCausalLM"), ());
+
+}  // namespace baize

@@ -8,12 +8,15 @@
 
 namespace baize::apps::interrupt {
 
-/// From now on Ctrl-C no longer ends the process. Blocking reads return EINTR.
+/// From now on Ctrl-C no longer ends the process.
 void install();
 
 /// Whether Ctrl-C came since the last take().
 bool pending();
 bool take();
+
+/// Waits until this descriptor can be read: false if Ctrl-C came, before or meanwhile.
+bool wait_readable(int fd);
 
 /// While it lives, Ctrl-C cancels this request.
 class Cancels {

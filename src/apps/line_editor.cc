@@ -48,10 +48,11 @@ std::wstring to_wide(const std::string& text) {
 
 // Reads one byte; 0 at the end of input, -1 when a signal came.
 int read_byte(unsigned char& byte) {
-  ssize_t count = 0;
-  do {
+  ssize_t count = -1;
+  while (count < 0 && interrupt::wait_readable(STDIN_FILENO)) {
     count = ::read(STDIN_FILENO, &byte, 1);
-  } while (count < 0 && errno == EINTR && !interrupt::pending());
+    if (count < 0 && errno != EINTR) break;
+  }
   return static_cast<int>(count);
 }
 

@@ -1,5 +1,6 @@
 #include "serve/http_session.h"
 
+#include <algorithm>
 #include <boost/asio/post.hpp>
 #include <boost/asio/redirect_error.hpp>
 #include <boost/asio/use_awaitable.hpp>
@@ -19,7 +20,7 @@ constexpr std::ptrdiff_t kMaxHeaders = 100;
 constexpr size_t kMaxTarget = 8 << 10;
 constexpr size_t kMaxPipelined = 64 << 10;  // bytes of later requests that are read while one is answered
 constexpr size_t kLargeRequest = 16 << 10;  // bodies above it are handled on another thread
-constexpr double kLingerSeconds = 5;
+constexpr double kLingerSeconds = 5;        // without a byte
 
 std::string_view view(boost::beast::string_view text) { return {text.data(), text.size()}; }
 
@@ -181,8 +182,9 @@ net::awaitable<void> HttpSession::linger() {
   if (gone()) co_return;
   error_code ignored;
   transport_->socket().shutdown(tcp::socket::shutdown_send, ignored);
-  enter(Phase::kClosing, kLingerSeconds);
+  const double last = now_seconds() + std::max(kLingerSeconds, shared_.options.read_seconds);
   while (!gone()) {
+    enter(Phase::kClosing, std::min(kLingerSeconds, last - now_seconds()));
     buffer_.clear();
     start_read();
     co_await wait();

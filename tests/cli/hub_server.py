@@ -5,7 +5,6 @@ import json
 import ssl
 import subprocess
 import threading
-import time
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -31,8 +30,9 @@ class File:
     statuses: list = field(default_factory=list)  # for each of the first answers: an error status, or 200
     token: str = ""  # needed as "Authorization: Bearer"
     redirect: str = ""  # where it really is
-    seconds: float = 0  # spent over the body
-    silent_after: int | None = None  # sends so many bytes, then nothing
+    silent_after: int | None = None  # sends so many bytes, and the rest only when `goes_on` is set
+    trickles: bool = False  # until then, a few bytes at a time
+    goes_on: threading.Event = field(default_factory=threading.Event)
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -107,18 +107,17 @@ class Handler(BaseHTTPRequestHandler):
                 while True:
                     self.send_chunk(b"x" * 65536)
             if file.silent_after is not None:
-                self.wfile.write(body[: file.silent_after])
-                self.wfile.flush()
-                self.server.hub.closing.wait(60)
+                at = file.silent_after
+                self.wfile.write(body[:at])
+                while not file.goes_on.wait(0.02 if file.trickles else 300) and at < len(body) // 2:
+                    self.wfile.write(body[at : at + 100])
+                    at += 100
+                self.wfile.write(body[at:])
             elif file.chunked:
                 self.send_chunk(body)
                 self.wfile.write(b"0\r\n\r\n")
             else:
-                pieces = 40 if file.seconds else 1
-                step = len(body) // pieces + 1
-                for at in range(0, len(body), step):
-                    self.wfile.write(body[at : at + step])
-                    time.sleep(file.seconds / pieces)
+                self.wfile.write(body)
             if cut is not None:
                 self.wfile.flush()
         except OSError:
@@ -143,7 +142,6 @@ class Hub:
         self.listings = {}  # path -> JSON text, or None for a repository's own
         self.log = []
         self.lock = threading.Lock()
-        self.closing = threading.Event()
         self.server = QuietServer(("127.0.0.1", 0), Handler)
         self.server.hub = self
         scheme = "http"
@@ -156,7 +154,8 @@ class Hub:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def close(self):
-        self.closing.set()
+        for file in self.files.values():
+            file.goes_on.set()
         self.server.shutdown()
         self.server.server_close()
 

@@ -32,13 +32,13 @@ class Machine:
                     if not name.startswith(("HF_", "BAIZE_HF", "BAIZE_MS", "MODELSCOPE", "PIP_", "CURL_CA", "SSL_CERT"))}
         self.env |= {"BAIZE_HOME": str(home), "NO_PROXY": "*"}
 
-    def start(self, *arguments, **kwargs):
+    def start(self, *arguments, stderr=subprocess.PIPE, **kwargs):
         return subprocess.Popen([BAIZE, *map(str, arguments)], env=self.env, text=True, stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+                                stdout=subprocess.PIPE, stderr=stderr, **kwargs)
 
     def run(self, *arguments, **kwargs):
         process = self.start(*arguments, **kwargs)
-        process.out, process.err = process.communicate(timeout=120)
+        process.out, process.err = process.communicate(timeout=300)
         return process
 
     def good(self, *arguments, **kwargs):

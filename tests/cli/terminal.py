@@ -31,7 +31,11 @@ class Terminal:
     def line(self, text):
         self.send(text + "\r")
 
-    def expect(self, pattern, timeout=120):
+    def prompt(self):
+        """Waits until the program asks for the next line: keys sent before it does might be shown twice."""
+        self.expect(r">>> \Z")
+
+    def expect(self, pattern, timeout=300):
         """Waits for `pattern` behind what was expected before; returns the match."""
         deadline = time.monotonic() + timeout
         while True:
@@ -52,7 +56,7 @@ class Terminal:
         self.screen += data.decode(errors="replace").replace("\r\n", "\n")
         return bool(data)
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=300):
         """Waits for the program's end; returns its exit code."""
         deadline = time.monotonic() + timeout
         while select.select([self.master], [], [], max(0, deadline - time.monotonic()))[0] and self._read():

@@ -96,52 +96,59 @@ def test_verbose_tells_the_speed(baize, chat_model):
 def test_chat_remembers_and_computes_only_what_is_new(terminal, chat_model):
     # Tokens that are no text would be missing when the answer is read again.
     t = terminal("run", chat_model, *GREEDY, "--max-tokens", "10", *only_text())
-    t.expect(">>> ")
+    t.prompt()
     t.line("Hello")
     t.expect(r"\[prompt 10 tokens, .*\]\n")
-    t.expect(">>> ")
+    t.prompt()
     t.line("More")
     # "u:Hello\na:" and the answer but its last token are there; "\nu:More\na:" is new.
     t.expect(r"\[prompt \d+ tokens \(19 from cache\)")
-    t.expect(">>> ")
+    t.prompt()
     t.line("/show")
     t.expect(r"messages +4\n.*context +\d+ of 65536 tokens")
+    t.prompt()
     t.line("/clear")
-    t.expect(">>> ")
+    t.prompt()
     t.line("/show")
     t.expect(r"messages +0\n")
+    t.prompt()
     t.line("/bye")
     assert t.wait() == 0
 
 
 def test_settings_in_the_chat(terminal, chat_model):
     t = terminal("run", chat_model, *GREEDY)
-    t.expect(">>> ")
+    t.prompt()
     t.line("/set max_tokens 3")
-    t.expect(">>> ")
+    t.prompt()
     t.line("hi")
     t.expect(r"answer 3 tokens")
+    t.prompt()
     t.line("/set top_p 1.5")
     t.expect("top_p must be a number from 0 to 1, not 1.5")
+    t.prompt()
     t.line("/set topp 1")
     t.expect('no setting "topp"; the closest are top_p')
+    t.prompt()
     t.line("/set system Be kind")
-    t.expect(">>> ")
+    t.prompt()
     t.line("/set")
     t.expect(r"temperature +0 ")
     t.expect(r"system +Be kind ")
+    t.prompt()
     t.line("/nonsense")
     t.expect("no command /nonsense; /help")
+    t.prompt()
     t.line("/help")
     t.expect("/clear")
-    t.expect(">>> ")
+    t.prompt()
     t.send("\x04")
     assert t.wait() == 0
 
 
 def test_keys_typed_during_an_answer_count(terminal, chat_model):
     t = terminal("run", chat_model, *GREEDY, "--max-tokens", "2000", "--min-tokens", "2000", "--backend", "ref")
-    t.expect(">>> ")
+    t.prompt()
     t.line("hi")
     t.expect(r"[^\n]{20}")
     t.line("/set seed 5")
@@ -153,39 +160,42 @@ def test_keys_typed_during_an_answer_count(terminal, chat_model):
 
 def test_lines_that_go_on(terminal, chat_model):
     t = terminal("run", chat_model, *GREEDY, "--max-tokens", "2")
-    t.expect(">>> ")
+    t.prompt()
     t.line('"""one')
     t.expect(r"\.\.\. ")
     t.line('two"""')
     t.expect(r"\[prompt 12 tokens")  # u:one\ntwo\na:
+    t.prompt()
     t.line("one\\")
     t.expect(r"\.\.\. ")
     t.line("two")
     t.expect(r"\[prompt \d+ tokens")
+    t.prompt()
     t.line("/bye")
     assert t.wait() == 0
 
 
 def test_ctrl_c_stops_the_answer_and_not_the_program(terminal, chat_model):
     t = terminal("run", chat_model, *GREEDY, "--backend", "ref")
-    t.expect(">>> ")
+    t.prompt()
     t.line("/set min_tokens 60000")
-    t.expect(">>> ")
+    t.prompt()
     t.line("Tell me all")
     t.expect(r"[^\n]{20}")
     t.send("\x03")
     made = int(t.expect(r"answer (\d+) tokens").group(1))
     assert 0 < made < 60000
-    t.expect(">>> ")
+    t.prompt()
     t.line("/set min_tokens 0")
-    t.expect(">>> ")
+    t.prompt()
     t.line("/set max_tokens 4")
-    t.expect(">>> ")
+    t.prompt()
     t.line("Again")
     t.expect("answer 4 tokens")
-    t.expect(">>> ")
+    t.prompt()
     t.send("\x03")
     t.expect("Ctrl-C again")
+    t.prompt()
     t.send("\x03")
     assert t.wait() == 130
 
@@ -200,11 +210,11 @@ def test_ctrl_c_ends_a_single_answer(terminal, chat_model):
 def test_history_survives_the_program(terminal, chat_model):
     for _ in range(2):
         t = terminal("run", chat_model, *GREEDY, "--max-tokens", "2")
-        t.expect(">>> ")
+        t.prompt()
         t.line("a memorable question") if _ == 0 else t.send("\x1b[A\x1b[A\r")
         t.expect("a memorable question")
         t.expect("answer 2 tokens")
-        t.expect(">>> ")
+        t.prompt()
         t.line("/bye")
         assert t.wait() == 0
 

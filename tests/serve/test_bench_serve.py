@@ -135,7 +135,7 @@ def test_a_closed_loop_has_so_many_at_a_time(scripted, bench):
     def script(call, _):
         running.append(call)
         most.append(len(running))
-        gate.wait(60)  # nobody goes on before three are here
+        gate.wait(300)  # nobody goes on before three are here
         running.remove(call)
         call.answer()
 
@@ -147,7 +147,7 @@ def test_an_open_loop_does_not_wait(scripted, bench):
     gate = threading.Barrier(30)
 
     def script(call, _):
-        gate.wait(60)
+        gate.wait(300)
         call.answer()
 
     report = bench(scripted(script), "--requests", 30, "--rate", 500, *SMALL)
@@ -259,7 +259,7 @@ def test_every_kind_of_failure_is_told(scripted, baize, name):
 
 def test_a_server_that_hangs(scripted, baize):
     over = threading.Event()
-    server = scripted(lambda call, _: (call.begin(), call.chunk(text_event("a")), over.wait(60)))
+    server = scripted(lambda call, _: (call.begin(), call.chunk(text_event("a")), over.wait(300)))
     done = baize.run("bench", "serve", "--url", server.url, "--requests", 2, "--timeout", 5, *SMALL)
     over.set()
     assert done.returncode == NETWORK and "2 x timeout: no whole answer within 5 seconds" in done.stdout
@@ -327,15 +327,15 @@ def test_ctrl_c_prints_what_is_done(scripted, program, tmp_path):
         call.begin()
         call.chunk(text_event("a"))
         stuck.set()
-        over.wait(60)
+        over.wait(300)
 
     server = scripted(script)
     args = [str(a) for a in ["bench", "serve", "--url", server.url, "--requests", 9, "--concurrency", 1, *SMALL]]
     env = os.environ | {"BAIZE_HOME": str(tmp_path)}
     process = subprocess.Popen([program, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=env)
-    assert stuck.wait(60)
+    assert stuck.wait(300)
     process.send_signal(signal.SIGINT)
-    table, errors = process.communicate(timeout=60)
+    table, errors = process.communicate(timeout=300)
     over.set()
     assert process.returncode == 130, errors
     assert "3 ok, 0 failed, 6 not finished" in table and "E2E" in table
@@ -343,11 +343,11 @@ def test_ctrl_c_prints_what_is_done(scripted, program, tmp_path):
 
 def test_ctrl_c_before_anything_is_measured(scripted, program, tmp_path):
     stuck, over = threading.Event(), threading.Event()
-    server = scripted(probes=lambda call: (stuck.set(), over.wait(60), Call.close(call)))
+    server = scripted(probes=lambda call: (stuck.set(), over.wait(300), Call.close(call)))
     process = subprocess.Popen([program, "bench", "serve", "--url", server.url], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True, env=os.environ | {"BAIZE_HOME": str(tmp_path)})
-    assert stuck.wait(60)
+    assert stuck.wait(300)
     process.send_signal(signal.SIGINT)
-    table, errors = process.communicate(timeout=60)
+    table, errors = process.communicate(timeout=300)
     over.set()
     assert process.returncode == 130 and table == "" and errors.startswith("baize: stopped")

@@ -1,19 +1,20 @@
 """From start to end: settings, ports, signals, many at once, an idle server."""
 
-import json
-import os
 import signal
-import socket
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import openai
 import pytest
+from running_server import PATIENCE, rest_of, wait_until
 
 
-def slow_request(tokens=16000):
+HOLD = ("--write-timeout", 600)  # for Server.held
+STREAM_END = b"data: [DONE]\n\n\r\n0\r\n\r\n"
+
+
+def request(tokens):
     return {"prompt": "a", "max_tokens": tokens, "stream": True, "ignore_eos": True}
 
 
@@ -21,79 +22,40 @@ def running(server):
     return server.metric("baize_requests_running")
 
 
-def wait_until(condition, seconds=30):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it never came true"
-        time.sleep(0.02)
-
-
-class Streaming:
-    """A streamed request on a thread of its own."""
-
-    def __init__(self, server, **options):
-        self.text, self.started = "", threading.Event()
-        self.thread = threading.Thread(target=self.run, args=(server.url, slow_request(**options)))
-        self.thread.start()
-        assert self.started.wait(30)
-
-    def run(self, url, body):
-        try:
-            with httpx.stream("POST", url + "/v1/completions", json=body, timeout=60) as answer:
-                for piece in answer.iter_text():
-                    self.text += piece
-                    self.started.set()
-        except httpx.HTTPError:
-            pass
-        self.started.set()
-
-    def join(self):
-        self.thread.join(60)
-        assert not self.thread.is_alive()
-        return self.text
+def stopping(server):
+    return server.get("/health").status_code == 503
 
 
 def test_running_answers_are_finished(start):
-    server = start("--grace", 600, "--write-timeout", 600)
-    body = json.dumps(slow_request(8000) | {"logprobs": 20})
-    with server.connect() as kept, socket.socket() as reader:
-        # It reads nothing for now, and so much does not fit into the system's buffers: the answer runs as long as it likes.
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        reader.settimeout(60)
-        reader.connect((server.host, server.port))
-        reader.sendall(f"POST /v1/completions HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n{body}".encode())
-        assert reader.recv(12) == b"HTTP/1.1 200"
+    server = start("--grace", 600, *HOLD)
+    with server.connect() as kept, server.held() as reader:
         server.terminate()
-        wait_until(lambda: server.get("/health").status_code == 503)
-        refused = server.post("/v1/completions", slow_request(1))
+        wait_until(lambda: stopping(server))
+        refused = server.post("/v1/completions", request(1))
         assert refused.status_code == 503 and "shutting down" in refused.json()["error"]["message"]
         assert refused.headers["retry-after"] == "1"
         assert server.process.poll() is None
-        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
-        tail = b""
-        while piece := reader.recv(1 << 20):
-            tail = tail[-1000:] + piece
-        assert tail.endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
+        assert rest_of(reader).endswith(STREAM_END)
         assert server.wait() == 0
         assert kept.recv(100) == b""
 
 
 def test_grace_time_ends(start):
-    server = start("--grace", 0.2)
-    stream = Streaming(server)
-    server.terminate()
-    assert server.wait(30) == 0
-    assert "[DONE]" not in stream.join()
+    server = start("--grace", 0.2, *HOLD)
+    with server.held() as reader:
+        server.terminate()
+        assert server.wait() == 0
+        assert b"[DONE]" not in rest_of(reader)
 
 
 def test_second_signal_ends_at_once(start):
-    server = start("--grace", 600)
-    stream = Streaming(server)
-    server.terminate()
-    time.sleep(0.3)
-    server.terminate()
-    assert server.wait(20) == 130
-    assert "[DONE]" not in stream.join()
+    server = start("--grace", 600, *HOLD)
+    with server.held() as reader:
+        server.terminate()
+        wait_until(lambda: stopping(server))
+        server.terminate()
+        assert server.wait() == 130
+        assert b"[DONE]" not in rest_of(reader)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -102,7 +64,7 @@ def test_idle_server_ends_at_once(start, number):
     client = httpx.Client()
     assert client.get(server.url + "/health").status_code == 200  # the connection stays
     server.process.send_signal(number)
-    assert server.wait(20) == 0
+    assert server.wait() == 0
 
 
 def test_port_in_use(start, baize, model):
@@ -156,27 +118,31 @@ def test_several_models(start, make_model, model, baize):
 
 def test_many_streams_at_once(start):
     server = start()
-    body = slow_request(200) | {"temperature": 0}
+    body = request(200) | {"temperature": 0}
 
     def ask(_):
-        return httpx.post(server.url + "/v1/completions", json=body, timeout=120).text
+        return httpx.post(server.url + "/v1/completions", json=body, timeout=PATIENCE).text
 
     with ThreadPoolExecutor(32) as pool:
         texts = list(pool.map(ask, range(32)))
     assert all(text.endswith("data: [DONE]\n\n") and '"finish_reason":"length"' in text for text in texts)
-    assert server.metric("baize_generated_tokens_total") == 32 * 200 and running(server) == 0
+    assert server.metric("baize_generated_tokens_total") == 32 * 200
+    wait_until(lambda: running(server) == 0)
 
 
 def test_idle_server_uses_no_processor(start):
     server = start()
-    assert server.post("/v1/completions", slow_request(5)).status_code == 200
+    assert server.post("/v1/completions", request(5)).status_code == 200
 
     def ticks():
         with open(f"/proc/{server.process.pid}/stat") as stat:
             fields = stat.read().rsplit(")", 1)[1].split()
         return int(fields[11]) + int(fields[12])
 
-    time.sleep(0.5)
+    end, before = time.monotonic() + 60, -1
+    while before != ticks() and time.monotonic() < end:  # what the answer leaves behind is done
+        before = ticks()
+        time.sleep(0.5)
     before = ticks()
     time.sleep(3)
     assert ticks() - before <= 1
@@ -188,16 +154,15 @@ def test_wrong_models(baize, tmp_path):
 
 
 def test_queue_that_is_full(start):
-    server = start("--parallel", 1, "--queue", 1)
-    first = Streaming(server)
-    with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(lambda: server.post("/v1/completions", slow_request(1)))
+    server = start("--parallel", 1, "--queue", 1, "--grace", 600, *HOLD)
+    with server.held() as reader, ThreadPoolExecutor(1) as pool:
+        second = pool.submit(lambda: server.post("/v1/completions", request(1)))
         wait_until(lambda: server.metric("baize_requests_waiting") == 1)
-        refused = server.post("/v1/completions", slow_request(1))
+        refused = server.post("/v1/completions", request(1))
         assert refused.status_code == 429 and refused.headers["retry-after"] == "1"
         assert refused.json()["error"]["type"] == "rate_limit_error" and "wait" in refused.json()["error"]["message"]
         assert server.metric("baize_errors_total", code="rate_limit_exceeded") == 1
         server.terminate()
-        assert second.result().status_code == 200  # both still finish
-    first.join()
+        assert rest_of(reader).endswith(STREAM_END)  # both still finish
+        assert second.result().status_code == 200
     assert server.wait() == 0

@@ -20,7 +20,7 @@ def test_openai_client_in_javascript(server, start, only_text):
     env = build_ui.environment() | {"OPENAI_JS": str(client), "SERVER": server.url, "LOCKED": locked.url,
                                     "ONLY_TEXT": json.dumps(only_text)}
     done = subprocess.run(["node", "--test-reporter=tap", SCRIPT], env=env, stdin=subprocess.DEVNULL,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600)
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1200)
     assert done.returncode == 0, done.stdout[-20_000:]
     counts = dict(re.findall(r"^# (\w+) (\d+)$", done.stdout, re.MULTILINE))
     written = len(re.findall(r"^test\('", SCRIPT.read_text(), re.MULTILINE))

@@ -24,9 +24,10 @@ def explore(tmp_path):
             [sys.executable, "-m", "schemathesis.cli", "run", server.url + "/openapi.json", "--generation-deterministic",
              "--phases", "coverage,fuzzing", "--max-examples", str(examples), "--no-shrink", "--continue-on-failure",
              "--exclude-checks", "positive_data_acceptance", "--suppress-health-check", "all", "--no-color",
+             "--request-timeout", "300",
              *map(str, options)],
             cwd=tmp_path, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-            timeout=600)
+            timeout=1200)
         assert done.returncode == 0, done.stdout[-20_000:]
         assert server.get("/health").json() == {"status": "ok"}
         tested = re.search(r"Tested: +(\d+)", done.stdout)

@@ -1,6 +1,6 @@
 """The chat page in a browser, as its user sees it, and the program that serves it."""
 
-import socket
+import re
 import subprocess
 import time
 import urllib.request
@@ -17,7 +17,20 @@ ANSWERED = """(text) => {
     return answer?.matches('.assistant:not([aria-busy])') && question.querySelector('.bubble')?.textContent.trim() === text;
 }"""
 
-expect.set_options(timeout=60_000)  # a busy machine is slow, not wrong
+# Waits until everything that was to be stored so far is: transactions on the same conversations take turns.
+STORED = """() => new Promise((done, failed) => {
+    const opening = indexedDB.open('baize');
+    opening.onerror = failed;
+    opening.onsuccess = () => {
+        const change = opening.result.transaction('conversations', 'readwrite');
+        const all = change.objectStore('conversations').getAll();
+        change.oncomplete = () => { opening.result.close(); done(JSON.stringify(all.result)); };
+        change.onerror = change.onabort = failed;
+    };
+})"""
+PATIENCE_MS = 120_000  # a busy machine is slow, not wrong
+
+expect.set_options(timeout=PATIENCE_MS)
 
 
 class Chat:
@@ -27,7 +40,7 @@ class Chat:
         options = {"locale": "en-US", "viewport": {"width": 1200, "height": 800}} | options
         self.url, self.context, self.faults = url, chromium.new_context(**options), []
         self.context.on("page", self.watch)
-        self.context.set_default_timeout(60_000)
+        self.context.set_default_timeout(PATIENCE_MS)
         self.page = self.context.new_page()
         self.page.goto(url)
         self.expect("#composer").to_be_visible()
@@ -51,6 +64,18 @@ class Chat:
     def close(self):
         self.context.close()
         assert not self.faults, self.faults
+
+    def reload(self):
+        """Loads the page anew, once it has stored what is on show."""
+        self.page.evaluate(STORED)
+        self.page.reload()
+
+    def stored(self, text):
+        """Waits until a stored conversation holds `text`."""
+        end = time.monotonic() + PATIENCE_MS / 1000
+        while text not in self.page.evaluate(STORED):
+            assert time.monotonic() < end, f"{text!r} is not stored"
+            self.page.wait_for_timeout(100)
 
     def find(self, selector):
         return self.page.locator(selector)
@@ -95,27 +120,17 @@ class RealServer:
     """`baize serve` with the default model on a free port."""
 
     def __init__(self, baize, *options):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{port}/"
-        command = [baize.program, "serve", DEFAULT_MODEL, "--host", "127.0.0.1", "--port", str(port), *options]
-        self.process = subprocess.Popen(command, env=baize.env, stdin=subprocess.DEVNULL)
-        end = time.monotonic() + 120
-        while not self.answers():
-            assert self.process.poll() is None, "baize serve ended"
-            assert time.monotonic() < end, "baize serve does not answer"
-            time.sleep(0.05)
-
-    def answers(self):
-        try:
-            return self.get("health").status == 200
-        except OSError:
-            return False
+        command = [baize.program, "serve", DEFAULT_MODEL, "--host", "127.0.0.1", "--port", "0", *options]
+        self.process = subprocess.Popen(command, env=baize.env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        found = re.search(r" at (http://[^ ]+)$", line.strip())
+        assert found, f"no server: {line}"
+        self.url = found[1] + "/"
 
     def get(self, path, **headers):
-        return urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=60)
+        return urllib.request.urlopen(urllib.request.Request(self.url + path, headers=headers), timeout=120)
 
     def close(self):
         self.process.terminate()
-        assert self.process.wait(30) == 0
+        self.process.communicate(timeout=120)
+        assert self.process.returncode == 0

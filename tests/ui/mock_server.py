@@ -1,4 +1,4 @@
-"""A small OpenAI-like server whose answers a test scripts: chunks, pauses, errors, a connection that breaks.
+"""A small OpenAI-like server whose answers a test scripts: chunks, gates, errors, a connection that breaks.
 
 A test sets `server.script` to a function from the request's body to an Answer. Everything asked is kept in `requests`.
 """
@@ -15,7 +15,7 @@ from pathlib import Path
 class Answer:
     chunks: list = field(
         default_factory=list
-    )  # str: content; {"reasoning_content": str}: a delta; float: a pause in seconds
+    )  # str: content; {"reasoning_content": str}: a delta; float: a pause in seconds; a gate: waits until it is open
     status: int = 200
     error: str = ""  # of a status other than 200, or in the stream after the chunks
     headers: dict = field(default_factory=dict)
@@ -28,6 +28,9 @@ class Answer:
             "prompt_tokens_details": {"cached_tokens": 4},
         }
     )
+
+
+Gate = threading.Event  # an answer goes on behind it once the test has seen what it wants, and says set()
 
 
 def words(text):
@@ -112,6 +115,8 @@ class MockServer:
                 for chunk in answer.chunks:
                     if isinstance(chunk, float):
                         time.sleep(chunk)
+                    elif isinstance(chunk, Gate):
+                        chunk.wait(300)
                     else:
                         delta = {"content": chunk} if isinstance(chunk, str) else chunk
                         self.event({"choices": [{"index": 0, "delta": delta, "finish_reason": None}]})

@@ -1,9 +1,10 @@
 """What a user does with the chat page, before a scripted server."""
 
+import itertools
 import re
 
 import pytest
-from mock_server import Answer, words
+from mock_server import Answer, Gate, words
 from playwright.sync_api import expect
 
 
@@ -12,13 +13,17 @@ def bodies(server):
 
 
 def test_an_answer(chat, server):
-    server.script = lambda _: Answer([0.2, *words("Hello **there**, friend.")])
-    chat.ask("Hi")
+    gate = Gate()
+    server.script = lambda _: Answer(["Hello", gate, *words(" **there**, friend.")])
+    chat.type("Hi")
+    expect(chat.answer).to_contain_text("Hello")
+    gate.set()
+    chat.settled()
     chat.expect_texts("Hi", "Hello there, friend.")
     expect(chat.answer.locator("strong")).to_have_text("there")
     figures = chat.answer.locator(".figures").inner_text()
     assert re.search(
-        r"tokens/s.*first token after 0\.\d+ s.*5 tokens.*prompt 12 tokens \(4 from cache\)", figures, re.DOTALL
+        r"tokens/s.*first token after [\d.]+ s.*5 tokens.*prompt 12 tokens \(4 from cache\)", figures, re.DOTALL
     )
     (body,) = bodies(server)
     assert body == {
@@ -34,12 +39,15 @@ def test_an_answer(chat, server):
 
 
 def test_thinking_is_folded(chat, server):
-    server.script = lambda _: Answer([{"reasoning_content": "Let me **see**."}, 1.0, "Forty-two."])
+    gate = Gate()
+    server.script = lambda _: Answer([{"reasoning_content": "Let me **see**."}, gate, "Forty-two."])
     chat.type("?")
     details = chat.answer.locator("details")
     expect(details.locator("summary")).to_have_text("Thinking…")
     expect(details).not_to_have_attribute("open", "")
     details.locator("summary").click()
+    expect(details).to_have_attribute("open", "")
+    gate.set()
     chat.settled()
     expect(details.locator("summary")).to_have_text(re.compile(r"Thought for [\d.]+ s"))
     expect(details).to_have_attribute("open", "")  # as the reader left it
@@ -49,7 +57,8 @@ def test_thinking_is_folded(chat, server):
 
 
 def test_stop(chat, server):
-    server.script = lambda _: Answer(["Begun", *(0.05 if i % 2 else f" {i}" for i in range(2000))])
+    endless = (piece for i in itertools.count() for piece in (f" {i}", 0.05))
+    server.script = lambda _: Answer(itertools.chain(["Begun"], endless))
     chat.type("Count")
     expect(chat.answer).to_contain_text("Begun 0")
     expect(chat.answer.locator(".figures")).to_contain_text("tokens/s")
@@ -57,7 +66,7 @@ def test_stop(chat, server):
     chat.settled()
     expect(chat.answer).to_contain_text("Stopped.")
     expect(chat.answer).to_contain_text("Begun 0")
-    assert server.cancelled.wait(10), "the request goes on"
+    assert server.cancelled.wait(120), "the request goes on"
 
 
 def test_edit_regenerate_and_branches(chat, server):
@@ -80,7 +89,7 @@ def test_edit_regenerate_and_branches(chat, server):
     assert bodies(server)[-1]["messages"] == [{"role": "user", "content": "ax"}]
     chat.find("article.user").first.get_by_role("button", name="Previous version").click()
     chat.expect_texts("a", "a 1", "b", "b 3")
-    chat.page.reload()
+    chat.reload()
     chat.expect("article").to_have_count(4)
     chat.expect_texts("a", "a 1", "b", "b 3")
 
@@ -117,7 +126,7 @@ def test_conversations(chat):
     chat.page.keyboard.type("Fruit")
     chat.page.keyboard.press("Enter")
     chat.expect(".entry .title >> text=Fruit").to_be_visible()
-    chat.page.reload()
+    chat.reload()
     chat.expect("h1").to_have_text("Fruit")
     chat.button("Options for “Fruit”").click()
     chat.page.get_by_role("menuitem", name="Delete").click()
@@ -128,14 +137,17 @@ def test_conversations(chat):
 
 
 def test_answers_go_on_in_the_background(chat, server):
-    server.script = lambda _: Answer(["One", *[0.2, " more"] * 5, " end."])
+    gate = Gate()
+    server.script = lambda _: Answer(["One", *[" more"] * 2, gate, *[" more"] * 3, " end."])
     chat.type("slow")
     expect(chat.answer).to_contain_text("One")
     chat.button("New chat").first.click()
     chat.expect(".welcome").to_be_visible()
     server.script = lambda _: Answer(["Quick."])
     chat.ask("fast")
+    gate.set()
     chat.find(".entry .title >> text=slow").click()
+    expect(chat.answer).to_contain_text("end.")
     chat.settled()
     chat.expect_texts("slow", "One more more more more more end.")
 
@@ -198,14 +210,14 @@ def test_settings(chat, server):
 def test_language_and_theme(chat):
     chat.page.keyboard.press("Control+,")
     chat.page.get_by_role("tab", name="General").click()
-    chat.page.get_by_label("Appearance").select_option("dark")
-    dark = chat.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    chat.page.get_by_label("Appearance").select_option("light")
     light = chat.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    assert dark != light
+    chat.page.get_by_label("Appearance").select_option("dark")
+    chat.page.wait_for_function("(light) => getComputedStyle(document.body).backgroundColor !== light", arg=light)
+    chat.page.get_by_label("Appearance").select_option("light")
+    chat.expect("body").to_have_css("background-color", light)
     chat.page.get_by_label("Language").select_option("zh")
     chat.expect(".new").to_have_text("新对话")
-    assert chat.page.evaluate("document.documentElement.lang") == "zh-CN"
+    chat.expect("html").to_have_attribute("lang", "zh-CN")
     chat.page.reload()
     chat.expect(".new").to_have_text("新对话")
 
@@ -228,8 +240,12 @@ def test_copy(chat, server):
     server.script = lambda _: Answer(["```python\nprint('hi')\n```\n"])
     chat.context.grant_permissions(["clipboard-read", "clipboard-write"])
     chat.ask("code")
+    # The word is there for a moment only: it is watched for from within the page.
+    said = chat.page.evaluate_handle("""() => ({copied: new Promise((done) => new MutationObserver(() => {
+        if (document.querySelector('figure button[aria-label="Copied"]')) done(true);
+    }).observe(document.body, {subtree: true, childList: true, attributes: true}))})""")
     chat.answer.locator("figure").get_by_role("button", name="Copy").click()
-    expect(chat.answer.locator("figure").get_by_role("button", name="Copied")).to_be_visible()
+    assert said.evaluate("(said) => said.copied")
     assert chat.page.evaluate("navigator.clipboard.readText()") == "print('hi')\n"
     expect(chat.answer.locator("figure .hljs-string")).to_have_text("'hi'")
 
@@ -237,6 +253,7 @@ def test_copy(chat, server):
 def test_two_tabs(chat):
     other = chat.context.new_page()
     other.goto(chat.url)
+    expect(other.locator("#composer")).to_be_visible()  # from now on it listens
     chat.ask("from the first tab")
     expect(other.locator(".entry .title")).to_have_text("from the first tab")
 

@@ -1,5 +1,7 @@
 """What the chat page says and does when things go wrong."""
 
+import itertools
+
 from mock_server import Answer
 from playwright.sync_api import expect
 
@@ -58,7 +60,7 @@ def test_the_key_is_asked_for(open_chat, server):
     chat.page.keyboard.press("Enter")
     chat.expect(".model").to_have_text("mock-model")
     chat.ask("x")
-    chat.page.reload()
+    chat.reload()
     chat.expect(".model").to_have_text("mock-model")
     # The key changes while the page is open: it is asked for again, and the question is not lost.
     server.key = "other"
@@ -70,10 +72,10 @@ def test_the_key_is_asked_for(open_chat, server):
 
 
 def test_an_answer_cut_off_by_a_reload_is_kept(chat, server):
-    server.script = lambda _: Answer(["Kept", *[0.1, " more"] * 100])
+    server.script = lambda _: Answer(itertools.chain(["Kept"], itertools.cycle([" more", 0.1])))
     chat.type("x")
     expect(chat.answer).to_contain_text("Kept more")
-    chat.page.wait_for_timeout(2500)
+    chat.stored("Kept more")
     chat.page.reload()
     expect(chat.answer).to_contain_text("Kept more")
     expect(chat.answer).to_contain_text("The answer was interrupted.")

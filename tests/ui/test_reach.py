@@ -1,6 +1,6 @@
 """The page on a phone, by keyboard and for a screen reader."""
 
-from mock_server import Answer, words
+from mock_server import Answer, Gate, words
 from playwright.sync_api import expect
 
 WIDE = (
@@ -31,7 +31,8 @@ def test_on_a_phone(open_chat, server):
     assert chat.page.evaluate("document.querySelector('dialog[open]').scrollWidth") <= 360
 
 
-def test_by_keyboard_alone(chat, server):
+def test_by_keyboard_alone(open_chat):
+    chat = open_chat(reduced_motion="reduce")  # colours change at once
     chat.expect("#composer").to_be_focused()
     chat.page.keyboard.type("hello")
     chat.page.keyboard.press("Enter")
@@ -83,15 +84,18 @@ def test_a_menu_by_keyboard(chat):
 
 
 def test_for_a_screen_reader(chat, server):
+    begin, go_on = Gate(), Gate()
     server.script = lambda _: Answer(
-        [*words("The first sentence is here. The second"), *[0.4] * 9, *words(" one, too.")]
+        [begin, *words("The first sentence is here. The second"), go_on, *words(" one, too.")]
     )
     chat.type("hello")
     status = chat.find(
         "[role=status]",
     ).filter(has_text="Answering…")
     expect(status).to_have_count(1)
+    begin.set()
     expect(chat.find("[role=status]").filter(has_text="The first sentence is here.")).to_have_count(1)
+    go_on.set()
     chat.settled()
     expect(chat.find("[role=status]").filter(has_text="Answer complete.")).to_have_count(1)
     unnamed = chat.page.evaluate("""() => [...document.querySelectorAll('button, input, textarea, select, a, dialog[open], nav')]
@@ -116,13 +120,18 @@ def test_contrast(open_chat, server):
 
 
 def test_following_the_end(chat, server):
-    server.script = lambda _: Answer([*(f"Line {i}\n\n" for i in range(60)), 0.3, *[0.02, "word "] * 100])
+    gate = Gate()
+    lines = [f"Line {i}\n\n" for i in range(60)]
+    server.script = lambda _: Answer([*lines, *["word "] * 20, gate, *[0.02, "more "] * 50, "last"])
     chat.type("x")
     expect(chat.answer).to_contain_text("word word")
     at_end = "(() => { const t = document.querySelector('.thread'); return t.scrollHeight - t.clientHeight - t.scrollTop < 5; })()"
     chat.page.wait_for_function(at_end)
     chat.find(".thread").hover()
     chat.page.mouse.wheel(0, -600)
+    chat.page.wait_for_function(f"!{at_end}")
+    gate.set()
+    expect(chat.answer).to_contain_text("last")
     chat.settled()
     assert not chat.page.evaluate(at_end), "the reader was pulled away"
     chat.button("To the latest message").click()

@@ -44,6 +44,12 @@ struct AttnBlock {
   Activation gate = Activation::kSigmoid;
   float difference = 0;  // differential attention: what the second half's result is multiplied by
   Norm pair_norm;        // f32 [2 * v_dim]: of a pair of heads
+  struct Mask {          // what each value adds to its key's scores
+    Linear from_values;  // absent: none
+    DecayArgs decay;
+    int64_t keep = 0;
+    size_t state = 0;
+  } mask;
 };
 
 struct IndexerBlock {
@@ -88,6 +94,16 @@ struct MoeBlock {
   FfnBlock shared;  // ff 0: none
   Linear shared_gate;
   Tensor out_bias;  // f32 [hidden]
+};
+
+struct AttnExpertsBlock {
+  Linear router, kv;
+  std::vector<Linear> q, o;  // one an expert
+  RouteArgs route;
+  QkvArgs qkv_args;
+  AttnArgs args;    // of one expert
+  Tensor out_bias;  // f32 [hidden]
+  size_t state = 0;
 };
 
 /// A stretch of columns of a projection.
@@ -160,7 +176,7 @@ struct MatrixBlock {
 };
 
 using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock>;
+                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock, AttnExpertsBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {

@@ -88,6 +88,7 @@ struct AttnSpec {
   bool gate_in_q = false;                  // each head's rows of the query matrix are followed by its gate's
   bool values_are_keys = false;            // no value matrix: keys before norm and rotation
   float differential = 0;  // > 0: lambda_init of differential attention (Ye et al. 2024) over two halves of the heads
+  int64_t keep = 0;        // > 0: dynamic mask (Doge 2025): so many keys are seen, those of the greatest learned bias
   int64_t kv_from = -1;    // this layer's keys and values instead of own ones
   int64_t width = 0;       // of what it reads; 0: the hidden size
   int64_t adapter = -1;    // which of the low-rank additions stored with the matrices is its; -1: none
@@ -134,6 +135,15 @@ struct DenseFfn {
   friend bool operator==(const DenseFfn&, const DenseFfn&) = default;
 };
 
+/// A mixture of attention heads (Zhang et al. 2022): each expert of a token makes queries for all key heads, and brings
+/// back what they attend to. `attention.heads` is key heads times top_k.
+struct AttnExpertsSpec {
+  AttnSpec attention;
+  int64_t experts = 0;
+  int64_t top_k = 0;
+  friend bool operator==(const AttnExpertsSpec&, const AttnExpertsSpec&) = default;
+};
+
 /// A mixture of experts, and one that every token passes (its width in `shared`, gated if its tensor exists).
 struct MoeFfn {
   int64_t experts = 0;
@@ -163,6 +173,7 @@ struct MoeFfn {
 struct RecurrenceSpec {
   enum class Kind : uint8_t { kStateSpace, kDelta, kChannelDelta, kLightning };
   Kind kind = Kind::kStateSpace;
+  int64_t block = 0;  // lightning: see RecurrenceArgs
   int64_t heads = 0, key_heads = 0;
   int64_t key_dim = 0, value_dim = 0;
   int64_t conv = 0;  // tokens; 0: none
@@ -221,7 +232,7 @@ struct MatrixSpec {
 };
 
 using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn, RecurrenceSpec, MambaSpec, ShortConvSpec, LruSpec,
-                           RwkvSpec, LayerInputSpec, MatrixSpec>;
+                           RwkvSpec, LayerInputSpec, MatrixSpec, AttnExpertsSpec>;
 
 /// x += scale * post(block(pre(x))), by default.
 struct Sublayer {

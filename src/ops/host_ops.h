@@ -49,6 +49,8 @@ class HostOps : public Ops {
   void do_wkv4(const WkvArgs& args, const Tensor& k, const Tensor& v, const KvView& state, const Tensor& out) override;
 
  private:
+  void recurrence_in_blocks(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& state,
+                            const Tensor& out);
   struct ExpertTemps;
   void run_expert(const Experts& experts, size_t expert, int64_t rows, const ExpertTemps& temps);
 };

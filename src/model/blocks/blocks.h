@@ -32,6 +32,7 @@ void run(const MambaBlock& block, const Step& step, const Tensor& x, const Tenso
 void run(const ShortConvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const LruBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const AttnExpertsBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const MatrixBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const RwkvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 

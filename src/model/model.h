@@ -44,6 +44,12 @@ struct AttnBlock {
   Activation gate = Activation::kSigmoid;
   float difference = 0;  // differential attention: what the second half's result is multiplied by
   Norm pair_norm;        // f32 [2 * v_dim]: of a pair of heads
+  struct Mask {          // what each value adds to its key's scores
+    Linear from_values;  // absent: none
+    DecayArgs decay;
+    int64_t keep = 0;
+    size_t state = 0;
+  } mask;
 };
 
 struct IndexerBlock {
@@ -88,6 +94,16 @@ struct MoeBlock {
   FfnBlock shared;  // ff 0: none
   Linear shared_gate;
   Tensor out_bias;  // f32 [hidden]
+};
+
+struct AttnExpertsBlock {
+  Linear router, kv;
+  std::vector<Linear> q, o;  // one an expert
+  RouteArgs route;
+  QkvArgs qkv_args;
+  AttnArgs args;    // of one expert
+  Tensor out_bias;  // f32 [hidden]
+  size_t state = 0;
 };
 
 /// A stretch of columns of a projection.
@@ -156,25 +172,35 @@ struct LayerInputBlock {
 
 struct MatrixBlock {
   Linear matrix;
+  Linear down;  // before it; absent: none
 };
 
 using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock>;
+                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock, AttnExpertsBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
   Norm pre, post;
   BoundBlock block;
   bool parallel = false, from_normed = false;
+  float input_scale = 0;  // of what it read, added too
   float alpha = 1;
   Tensor alphas;  // f32 [hidden]: a factor a channel instead
   Norm after;
   Sublayer::Input input = Sublayer::Input::kStream;
 };
 
+/// See AltUpSpec. `predict` and `correct` give the weights of mix_streams.
+struct AltUpBlock {
+  Norm norm;
+  Linear router, predict, correct;
+  Tensor scale;  // f32 [hidden]; absent: none
+};
+
 struct BoundLayer {
   std::vector<BoundSublayer> sub;
   Tensor scale;  // f32 [1]; absent: none
+  AltUpBlock altup;
 };
 
 /// What stands before the first layer and after the last, beside the table and the head matrix.
@@ -185,11 +211,13 @@ struct EmbedBlock {
   Linear layer_proj;  // the same of the embedding
   Norm layer_norm;    // of one layer's
   Norm norm;
+  std::vector<Linear> streams;  // what the embedding is in AltUp's other streams
 };
 struct HeadBlock {
   Linear proj;   // to the head's width
   Linear dense;  // with an activation and a norm before the head
   Norm norm;
+  std::vector<Linear> streams;  // of AltUp's streams but the first, before their mean
 };
 
 /// One bound weight, for `inspect` and the memory plan.

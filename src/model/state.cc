@@ -29,7 +29,8 @@ std::optional<Kv> kv_of(const IndexerSpec& i) {
 Kv fixed(int64_t values) { return {.heads = 0, .k_dim = 0, .v_dim = 0, .fixed = values}; }
 std::optional<Kv> kv_of(const RecurrenceSpec& r) {
   const int64_t channels = 2 * r.key_heads * r.key_dim + r.heads * r.value_dim;
-  return fixed(std::max<int64_t>(0, r.conv - 1) * channels + r.heads * r.key_dim * r.value_dim);
+  const int64_t each = r.key_dim * r.value_dim + r.block * (r.key_dim + r.value_dim);
+  return fixed(std::max<int64_t>(0, r.conv - 1) * channels + r.heads * each);
 }
 std::optional<Kv> kv_of(const MambaSpec& m) { return fixed(m.width * (m.conv - 1 + m.state)); }
 std::optional<Kv> kv_of(const ShortConvSpec& c) { return fixed(c.width * (c.conv - 1)); }
@@ -39,6 +40,7 @@ std::optional<Kv> kv_of(const DenseFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const MoeFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const LayerInputSpec&) { return std::nullopt; }
 std::optional<Kv> kv_of(const MatrixSpec&) { return std::nullopt; }
+std::optional<Kv> kv_of(const AttnExpertsSpec& a) { return kv_of(a.attention); }
 
 template <typename Visit>
 void for_each_state(const ModelSpec& spec, const Visit& visit) {
@@ -49,6 +51,8 @@ void for_each_state(const ModelSpec& spec, const Visit& visit) {
       const auto* latent = std::get_if<MlaSpec>(&sub.block);
       const std::optional<Kv> index = latent != nullptr ? kv_of(latent->indexer) : std::nullopt;
       if (index) visit(*index);
+      const auto* attention = std::get_if<AttnSpec>(&sub.block);
+      if (attention != nullptr && attention->keep > 0) visit(Kv{1, attention->kv_heads, 0, true, attention->window});
     }
   }
 }

@@ -95,6 +95,14 @@ std::string describe(const MlaSpec& a) {
   return text;
 }
 
+std::string describe(const CompressedAttnSpec& a) {
+  std::string text =
+      fmt::format("attention of one shared key, {} heads of {}, window {}", a.heads, a.head_dim, a.window);
+  if (a.rate > 0) text += fmt::format(", {} tokens a compressed key", a.rate);
+  if (a.indexer.top_k > 0) text += fmt::format(", sees {} of these", a.indexer.top_k);
+  return text;
+}
+
 std::string describe(const RecurrenceSpec& r) {
   return fmt::format("linear attention with decay, {} heads of {} x {}", r.heads, r.key_dim, r.value_dim);
 }

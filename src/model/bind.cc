@@ -152,6 +152,7 @@ Rope Binder::rope(const RopeSpec& spec) {
   bound.inv_freq = store_.small(inverse_frequencies(spec));
   bound.scale = mutated("rope.attention_factor") ? 1 : spec.attention_factor;
   bound.interleaved = spec.interleaved && !mutated("rope.interleaved");
+  bound.offset = mutated("rope.offset") ? 0 : spec.offset;
   if (spec.kind == RopeSpec::Kind::kDynamic && !mutated("rope.dynamic")) {
     bound.dynamic_factor = spec.factor;
     bound.dynamic_length = spec.original_length;
@@ -159,6 +160,23 @@ Rope Binder::rope(const RopeSpec& spec) {
   }
   ropes_.emplace_back(spec, bound);
   return bound;
+}
+
+HyperBlock Binder::hyper(const std::string& name, int64_t layer, int64_t sites) {
+  const HyperSpec& spec = model_->spec.hyper;
+  HyperBlock block;
+  if (spec.streams == 1) return block;
+  const int64_t logits = spec.streams * (sites < 3 ? sites : 2 + spec.streams);
+  block.logits = linear(name + "_fn", logits, spec.streams * hidden(), {.layer = layer});
+  block.args.streams = spec.streams;
+  block.args.mix_rounds = mutated("hyper.mix") ? 0 : spec.mix_rounds;
+  block.args.magnitude = mutated("hyper.magnitude") ? 1 : spec.magnitude;
+  block.args.eps = spec.eps;
+  block.args.post_eps = spec.post_eps;
+  block.args.norm_eps = spec.norm_eps;
+  block.args.scale = small(need_vector(name + "_scale.weight", sites, layer));
+  block.args.base = small(need_vector(name + "_base.weight", logits, layer));
+  return block;
 }
 
 BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t own) {
@@ -189,6 +207,7 @@ BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t own) {
   bound.alpha = mutated("residual.alpha") ? 1 : sub.alpha;
   bound.alphas = small(vector(stem + ".residual.weight", hidden(), layer));
   bound.after = norm(sub.after, stem + ".after", hidden(), layer);
+  bound.hyper = hyper(stem + ".hyper", layer, model_->spec.hyper.mix_rounds > 0 ? 3 : 2);
   return bound;
 }
 
@@ -230,6 +249,7 @@ void Binder::bind_embed_and_head() {
     model_->head_block.proj = linear("head.proj", width, dims.hidden, {});
   }
   model_->embed_block.norm = norm(spec.norm, "embed.norm", dims.hidden, -1);
+  model_->head_block.hyper = hyper("head.hyper", -1, 1);
   Tensor& positions = model_->embed_block.positions;
   if (spec.positions == EmbedSpec::Positions::kLearned && !mutated("embed.positions")) {
     const SourceTensor& stored = names_.need("embed.positions.weight");

@@ -178,13 +178,16 @@ IndexerBlock Binder::indexer(const IndexerSpec& spec, int64_t q_rank, int64_t la
   IndexerBlock block;
   model_->selected = std::max(model_->selected, spec.top_k);
   if (spec.shared) return block;
-  block.state = states_++;
   const float scale = 1 / std::sqrt(static_cast<float>(spec.heads * spec.head_dim));
   block.q = linear("index.q", spec.heads * spec.head_dim, q_rank, {.layer = layer});
-  block.k = linear("index.k", spec.head_dim, hidden(), {.layer = layer});
   block.weights = linear("index.weights", spec.heads, hidden(), {.layer = layer, .alpha = scale});
   block.qkv_args.shape = {spec.heads, 1, spec.head_dim};
-  block.qkv_args.k_norm = norm(spec.k_norm, "index.k_norm", spec.head_dim, layer);
+  block.qkv_args.store = spec.k_norm.present;  // else compressed keys of its own
+  if (block.qkv_args.store) {
+    block.state = states_++;
+    block.k = linear("index.k", spec.head_dim, hidden(), {.layer = layer});
+    block.qkv_args.k_norm = norm(spec.k_norm, "index.k_norm", spec.head_dim, layer);
+  }
   block.qkv_args.rope = rope(spec.rope);
   block.args = {spec.heads, spec.head_dim, spec.top_k};
   return block;

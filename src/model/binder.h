@@ -40,10 +40,14 @@ class Binder {
   };
 
   void bind_embed_and_head();
+  /// `sites`: what there is of reading, adding to and mixing the streams.
+  HyperBlock hyper(const std::string& name, int64_t layer, int64_t sites);
   BoundSublayer bind_sublayer(const Sublayer& sub, int64_t own);
   AttnBlock bind_block(const AttnSpec& spec, int64_t layer, float scale);
   FfnBlock bind_block(const DenseFfn& spec, int64_t layer, float scale);
   IndexerBlock indexer(const IndexerSpec& spec, int64_t q_rank, int64_t layer);
+  CompressorBlock compressor(const CompressedAttnSpec& spec, const std::string& stem, int64_t dim, int64_t layer);
+  CompressedAttnBlock bind_block(const CompressedAttnSpec& spec, int64_t layer, float scale);
   MlaBlock bind_block(const MlaSpec& spec, int64_t layer, float scale);
   MoeBlock bind_block(const MoeFfn& spec, int64_t layer, float scale);
   RecurrenceBlock bind_block(const RecurrenceSpec& spec, int64_t layer, float scale);
@@ -69,6 +73,7 @@ class Binder {
   void attention_matrices(const AttnSpec& spec, int64_t layer, AttnBlock& block);
   void attention_norms(const AttnSpec& spec, int64_t layer, AttnBlock& block);
   ActArgs activation(const DenseFfn& spec, const std::string& stem, int64_t layer);
+  Tensor experts_by_token(const MoeFfn& spec, int64_t layer);
   void experts_apart(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block);
   void experts_together(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block);
 

@@ -7,16 +7,26 @@ namespace baize {
 
 namespace {
 
-/// The residual stream of a step. What a sublayer adds to it waits until the next reader, whose norm takes it along.
+// One stream of several: what hyper-connections read of them.
+void collapse(const HyperBlock& hyper, Ops& ops, const Tensor& x, const Tensor& read, const Tensor& weights) {
+  const Ops::Scope scope(ops);
+  const Tensor logits = ops.temp(read.dtype, {x.shape[0], hyper.logits.shape.n});
+  ops.linear({&hyper.logits, 1}, x, logits);
+  ops.hyper_read(hyper.args, x, logits, read, weights);
+}
+
+/// The residual stream of a step, or several side by side. What a sublayer adds to it waits until the next reader,
+/// whose norm takes it along.
 class Stream {
  public:
   Stream(const Model& model, const StepInput& input, Ops& ops)
       : ops_(ops),
-        x_(ops.temp(ops.precision().residual, {input.rows, model.spec.dims.hidden})),
-        normed_(ops.temp(ops.precision().act, x_.shape)),
-        delta_(ops.temp(ops.precision().act, x_.shape)) {
+        x_(ops.temp(ops.precision().residual, {input.rows, model.spec.hyper.streams * model.spec.dims.hidden})),
+        normed_(ops.temp(ops.precision().act, {input.rows, model.spec.dims.hidden})),
+        delta_(ops.temp(ops.precision().act, normed_.shape)) {
     const AltUpSpec& altup = model.spec.altup;
-    const int64_t hidden = model.spec.dims.hidden;
+    const int64_t hidden = model.spec.dims.hidden, streams = model.spec.hyper.streams;
+    if (streams > 1) weights_ = ops.temp(DType::kF32, {input.rows, streams * (1 + streams)});
     if (altup.streams > 0) streams_ = ops.temp(x_.dtype, {input.rows, altup.streams * hidden});
     if (altup.streams > 0) predicted_ = ops.temp(x_.dtype, streams_.shape);
     active_ = altup.active;
@@ -45,6 +55,11 @@ class Stream {
 
   /// What the sublayer reads.
   const Tensor& enter(const BoundSublayer& sub) {
+    if (sub.hyper.present()) {
+      collapse(sub.hyper, ops_, x_, normed_, weights_);
+      if (sub.pre.present()) ops_.norm(normed_, sub.pre, normed_);
+      return normed_;
+    }
     if (sub.input == Sublayer::Input::kWithEmbedding) {
       flush();
       const int64_t n = x_.shape[1];
@@ -84,6 +99,7 @@ class Stream {
   }
 
   void leave(const BoundSublayer& sub) {
+    if (sub.hyper.present()) return ops_.hyper_write(sub.hyper.args, x_, delta_, weights_);
     pending_ = true;
     if (sub.post.present() && !mutated("norm.post")) ops_.norm(delta_, sub.post, delta_);
     if (sub.input_scale != 0) {
@@ -118,6 +134,7 @@ class Stream {
 
   Ops& ops_;
   Tensor x_, normed_, delta_;
+  Tensor weights_;              // of hyper-connected streams: how they take what a sublayer gives
   Tensor embedding_, joined_;   // where a sublayer reads x beside the embedding
   Tensor streams_, predicted_;  // AltUp's, and what they will be after the layer
   int64_t active_ = 0;
@@ -127,6 +144,12 @@ class Stream {
 
 void embed(const Model& model, const StepInput& input, Ops& ops, const Tensor& x) {
   const Ops::Scope scope(ops);
+  if (const int64_t hidden = model.spec.dims.hidden; x.shape[1] != hidden) {  // into every stream
+    const Tensor one = ops.temp(x.dtype, {input.rows, hidden});
+    embed(model, input, ops, one);
+    for (int64_t at = 0; at < x.shape[1]; at += hidden) ops.scale(one, {}, 1, x.columns(at, hidden));
+    return;
+  }
   const EmbedBlock& block = model.embed_block;
   if (block.proj.present()) {
     const Tensor narrow = ops.temp(ops.precision().act, {input.rows, model.embed.shape.k});
@@ -171,6 +194,10 @@ void head(const Model& model, const StepInput& input, Ops& ops, const Tensor& x,
     const Tensor one = ops.temp(x.dtype, normed.shape);
     narrow(block.streams, ops, last, one);
     last = one;
+  }
+  if (block.hyper.present()) {
+    collapse(block.hyper, ops, last, normed, {});
+    last = normed;
   }
   model.final_norm.present() ? ops.norm(last, model.final_norm, normed) : ops.scale(last, {}, 1, normed);
   if (block.dense.present()) {

@@ -74,6 +74,27 @@ struct MlaBlock {
   IndexerBlock indexer;  // without `q`: one of an earlier layer's
 };
 
+struct CompressorBlock {
+  LinearParts in;  // values, gates
+  CompressArgs args;
+};
+
+struct CompressedAttnBlock {
+  Linear q_a, q_b, kv;
+  Norm q_norm;
+  QkvArgs qkv_args;
+  QkvArgs turn_back;  // of what is attended
+  AttnArgs args;
+  std::vector<Linear> o_a;  // one a group of heads
+  Linear o_b;
+  // Three states: keys of the window; of recent tokens, and for every `rate` tokens, what this and the indexer's
+  // compressor keep, side by side.
+  size_t state = 0;
+  CompressorBlock compressor;  // rate 0: none
+  CompressorBlock index_keys;  // the indexer's
+  IndexerBlock indexer;
+};
+
 struct FfnBlock {
   LinearParts gate_up;
   std::vector<Adapter> adapters;
@@ -170,13 +191,21 @@ struct LayerInputBlock {
   int64_t column = 0;  // where this layer's input begins
 };
 
+/// How the residual streams are read, and added to; absent: there is one stream.
+struct HyperBlock {
+  Linear logits;  // from all streams side by side
+  HyperArgs args;
+  bool present() const { return logits.present(); }
+};
+
 struct MatrixBlock {
   Linear matrix;
   Linear down;  // before it; absent: none
 };
 
 using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock, AttnExpertsBlock>;
+                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock, AttnExpertsBlock,
+                                CompressedAttnBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
@@ -187,6 +216,7 @@ struct BoundSublayer {
   float alpha = 1;
   Tensor alphas;  // f32 [hidden]: a factor a channel instead
   Norm after;
+  HyperBlock hyper;
   Sublayer::Input input = Sublayer::Input::kStream;
 };
 
@@ -218,6 +248,7 @@ struct HeadBlock {
   Linear dense;  // with an activation and a norm before the head
   Norm norm;
   std::vector<Linear> streams;  // of AltUp's streams but the first, before their mean
+  HyperBlock hyper;  // what the final norm reads
 };
 
 /// One bound weight, for `inspect` and the memory plan.

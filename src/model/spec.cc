@@ -43,7 +43,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Dims, hidden, vocab, context)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NormSpec, present, eps, plus_one, center, weightless)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RopeSpec, kind, rot_dim, theta, interleaved, factor, original_length, beta_fast,
                                    beta_slow, truncate, low_freq_factor, high_freq_factor, attention_factor, factors,
-                                   denominator, backwards, turning)
+                                   denominator, backwards, turning, offset)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(QkvLayout, groups, order)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, scale, softcap, window, q_norm, k_norm,
                                    v_norm, out_norm, norm_axis, norm_last, v_dim, chunked, clip, alibi, alibi_scale,
@@ -52,6 +52,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, sc
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(IndexerSpec, top_k, heads, head_dim, rope, k_norm, shared)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MlaSpec, heads, nope_dim, rope_dim, v_dim, q_rank, kv_rank, rope, scale, q_norm,
                                    kv_norm, gated, indexer)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CompressedAttnSpec, heads, head_dim, q_rank, window, rope, scale, q_norm, head_norm,
+                                   kv_norm, o_groups, o_rank, rate, overlap, indexer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DenseFfn, ff, activation, gated, limit, up_shift, sparsity, inner_norm, gate_scale,
                                    down_scale, pairs, turned, adapter)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MoeFfn, experts, top_k, expert, shared, score, groups, top_groups, group_by_two,
@@ -85,6 +87,8 @@ template <>
 constexpr const char* kBlockName<DenseFfn> = "ffn";
 template <>
 constexpr const char* kBlockName<MlaSpec> = "latent_attention";
+template <>
+constexpr const char* kBlockName<CompressedAttnSpec> = "compressed_attention";
 template <>
 constexpr const char* kBlockName<MoeFfn> = "experts";
 template <>
@@ -147,7 +151,8 @@ static void from_json(const Json& json, Sublayer& sub) {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerSpec, sub, scaled)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AltUpSpec, streams, active, scaled)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head, altup, transposed)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HyperSpec, streams, mix_rounds, magnitude, eps, post_eps, norm_eps)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head, altup, transposed, hyper)
 
 std::string print_spec(const ModelSpec& spec) { return Json(spec).dump(2); }
 
@@ -189,7 +194,9 @@ void check_block(const IndexerSpec& i) {
   check_range("number of chosen positions", i.top_k, 1, kMaxDim);
   check_range("number of indexer heads", i.heads, 1, 1 << 16);
   check_range("indexer head dimension", i.head_dim, 1, 1 << 14);
-  if (i.rope.kind != RopeSpec::Kind::kNone) check_range("rotated indexer dimensions", i.rope.rot_dim, 2, i.head_dim);
+  if (i.rope.kind != RopeSpec::Kind::kNone) {
+    check_range("rotated indexer dimensions", i.rope.rot_dim + i.rope.offset, 2, i.head_dim);
+  }
 }
 
 void check_block(const MlaSpec& a) {
@@ -201,6 +208,24 @@ void check_block(const MlaSpec& a) {
   check_range("rank of keys and values", a.kv_rank, 1, 1 << 14);
   check_block(a.indexer);
   if (a.indexer.top_k > 0) check_range("rank of the queries that an indexer reads", a.q_rank, 1, kMaxDim);
+}
+
+void check_block(const CompressedAttnSpec& a) {
+  check_range("number of attention heads", a.heads, 1, 1 << 16);
+  check_range("head dimension", a.head_dim, 1, 1 << 14);
+  check_range("attention window", a.window, 1, kMaxDim * 256);
+  check_range("rank of queries", a.q_rank, 1, kMaxDim);
+  check_range("number of groups of attention heads", a.o_groups, 1, a.heads * a.head_dim);
+  check_range("rank of a group's output", a.o_rank, 1, kMaxDim);
+  check_range("tokens of a compressed key", a.rate, 0, 1 << 14);
+  if (a.heads * a.head_dim % a.o_groups != 0) {
+    fail(ErrorKind::kCorrupt, "the model's {} attention heads of {} cannot form {} equal groups", a.heads, a.head_dim,
+         a.o_groups);
+  }
+  if (a.rope.kind != RopeSpec::Kind::kNone) {
+    check_range("rotated dimensions", a.rope.rot_dim + a.rope.offset, 2, a.head_dim);
+  }
+  check_block(a.indexer);
 }
 
 void check_block(const RecurrenceSpec& r) {
@@ -286,6 +311,8 @@ void check_spec(const ModelSpec& spec) {
   check_range("number of residual streams", spec.altup.streams, 0, 1 << 10);
   check_range("active residual stream", spec.altup.active, 0, std::max<int64_t>(0, spec.altup.streams - 1));
   check_range("number of layers", static_cast<int64_t>(spec.layers.size()), 1, 4096);
+  check_range("number of residual streams", spec.hyper.streams, 1, 64);
+  check_range("rounds of mixing residual streams", spec.hyper.mix_rounds, 0, 1 << 10);
   for (const LayerSpec& layer : spec.layers) {
     for (const Sublayer& sub : layer.sub) {
       check_range("layer of shared weights", sub.weights_of, -1, static_cast<int64_t>(spec.layers.size()) - 1);

@@ -48,6 +48,7 @@ struct RopeSpec {
   int64_t denominator = 0;      // of the frequencies' exponents; 0: rot_dim
   bool backwards = false;       // turns the other way
   int64_t turning = 0;          // only so many pairs turn, the others stand still; 0: all
+  int64_t offset = 0;           // dimensions of a head before the rotated ones
   friend bool operator==(const RopeSpec&, const RopeSpec&) = default;
 };
 
@@ -119,6 +120,22 @@ struct MlaSpec {
   bool gated = false;
   IndexerSpec indexer{};
   friend bool operator==(const MlaSpec&, const MlaSpec&) = default;
+};
+
+/// Attention of one shared key that is its own value, over a window and over older text in compressed entries
+/// (DeepSeek-V4 2026). What is attended is turned back by its position, and mixed in groups of heads before the output.
+struct CompressedAttnSpec {
+  int64_t heads = 0, head_dim = 0;
+  int64_t q_rank = 0;
+  int64_t window = 0;
+  RopeSpec rope;
+  float scale = 0;
+  NormSpec q_norm{}, head_norm{}, kv_norm{};  // of the compressed queries, of each query, of keys and entries
+  int64_t o_groups = 1, o_rank = 0;
+  int64_t rate = 0;       // tokens an entry; 0: there are none
+  bool overlap = false;   // see CompressArgs
+  IndexerSpec indexer{};  // chooses entries, by compressed keys of its own
+  friend bool operator==(const CompressedAttnSpec&, const CompressedAttnSpec&) = default;
 };
 
 /// Feed-forward of one expert, or the only one: down(act(gate(x)) * up(x)) (Shazeer 2020), or down(act(up(x))).
@@ -232,7 +249,7 @@ struct MatrixSpec {
 };
 
 using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn, RecurrenceSpec, MambaSpec, ShortConvSpec, LruSpec,
-                           RwkvSpec, LayerInputSpec, MatrixSpec, AttnExpertsSpec>;
+                           RwkvSpec, LayerInputSpec, MatrixSpec, AttnExpertsSpec, CompressedAttnSpec>;
 
 /// x += scale * post(block(pre(x))), by default.
 struct Sublayer {
@@ -288,6 +305,14 @@ struct AltUpSpec {
   friend bool operator==(const AltUpSpec&, const AltUpSpec&) = default;
 };
 
+/// Hyper-connections; see HyperArgs.
+struct HyperSpec {
+  int64_t streams = 1;
+  int64_t mix_rounds = 0;
+  float magnitude = 2, eps = 1e-6f, post_eps = 0, norm_eps = 1e-6f;
+  friend bool operator==(const HyperSpec&, const HyperSpec&) = default;
+};
+
 struct ModelSpec {
   Dims dims;
   EmbedSpec embed;
@@ -296,6 +321,7 @@ struct ModelSpec {
   HeadSpec head;
   AltUpSpec altup{};
   bool transposed = false;  // the blocks' matrices are stored [k, n]
+  HyperSpec hyper{};
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 

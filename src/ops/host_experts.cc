@@ -158,8 +158,13 @@ void HostOps::do_experts(const Experts& experts, const Tensor& x, const Routing&
   for (size_t e = 0; e < experts.up.size(); ++e) {
     chosen.clear();
     for (int64_t i = 0; i < rows * top_k; ++i) {
-      if (ids[i] == static_cast<int32_t>(e)) {
-        chosen.emplace_back(i / top_k, weights != nullptr ? weights[i] : 1.0f);
+      if (ids[i] != static_cast<int32_t>(e)) continue;
+      const float weight = weights != nullptr ? weights[i] : 1.0f;
+      const bool again = !chosen.empty() && chosen.back().first == i / top_k;  // a token's table may name one twice
+      if (again) {
+        chosen.back().second += weight;
+      } else {
+        chosen.emplace_back(i / top_k, weight);
       }
     }
     if (chosen.empty()) continue;

@@ -33,6 +33,10 @@ class HostOps : public Ops {
   void do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) override;
   void do_latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
                        const Tensor& q) override;
+  void do_compress(const CompressArgs& args, const Tensor& x, const KvView& recent, const KvView& entries) override;
+  void do_hyper_read(const HyperArgs& args, const Tensor& x, const Tensor& logits, const Tensor& read,
+                     const Tensor& weights) override;
+  void do_hyper_write(const HyperArgs& args, const Tensor& x, const Tensor& given, const Tensor& weights) override;
   void do_select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
                  const Tensor& selected) override;
   void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing) override;

@@ -93,20 +93,19 @@ void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor
   ops.linear({&block.o, 1}, flat, out);
 }
 
-// What each row may see: the indexer's keys are stored, and its choice is left in step.selected.
-static void choose(const IndexerBlock& block, const Step& step, const Tensor& x, const Tensor& compressed) {
+void choose(const IndexerBlock& block, const Step& step, const IndexerInput& in) {
   auto& [input, ops, layer_inputs, selected] = step;
   const Ops::Scope scope(ops);
   const auto& [heads, head_dim, top_k] = block.args;
-  const Tensor both = ops.temp(x.dtype, {input.rows, (heads + 1) * head_dim});
-  const Tensor q = ops.temp(x.dtype, {input.rows, heads, head_dim});
-  const Tensor weights = ops.temp(x.dtype, {input.rows, heads});
-  ops.linear({&block.q, 1}, compressed, both.columns(0, heads * head_dim));
-  ops.linear({&block.k, 1}, x, both.columns(heads * head_dim, head_dim));
-  ops.linear({&block.weights, 1}, x, weights);
-  const KvView& keys = input.kv[block.state];
-  ops.qk_norm_rope_store(block.qkv_args, both, keys, q);
-  ops.select(block.args, q, weights, keys, selected);
+  const int64_t own = block.k.present() ? head_dim : 0;  // of its key
+  const Tensor both = ops.temp(in.x.dtype, {input.rows, heads * head_dim + own});
+  const Tensor q = ops.temp(in.x.dtype, {input.rows, heads, head_dim});
+  const Tensor weights = ops.temp(in.x.dtype, {input.rows, heads});
+  ops.linear({&block.q, 1}, in.compressed, both.columns(0, heads * head_dim));
+  if (own > 0) ops.linear({&block.k, 1}, in.x, both.columns(heads * head_dim, head_dim));
+  ops.linear({&block.weights, 1}, in.x, weights);
+  ops.qk_norm_rope_store(block.qkv_args, both, in.keys, q);
+  ops.select(block.args, q, weights, in.keys, selected);
 }
 
 // Each row counts once for each of its experts, side by side: there all are experts of one matrix.
@@ -169,7 +168,7 @@ void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor&
   }
   ops.latent_store(block.latent, queries, kv, view, q);
   AttnArgs args = block.args;
-  if (block.indexer.q.present()) choose(block.indexer, step, x, source);
+  if (block.indexer.q.present()) choose(block.indexer, step, {x, source, input.kv[block.indexer.state]});
   if (block.sparse && !mutated("attention.selected")) args.selected = selected;
   ops.attention(args, q, view, latent);
   for (int64_t h = 0; h < heads; ++h) {

@@ -20,11 +20,21 @@ void narrow(std::span<const Linear> matrices, Ops& ops, const Tensor& streams, c
 void predict(const AltUpBlock& block, int64_t active, Ops& ops, const Tensor& streams, const Tensor& predicted);
 void correct(const AltUpBlock& block, int64_t active, Ops& ops, const Tensor& x, const Tensor& streams);
 
+/// What an indexer reads: x, the compressed queries, and its keys.
+struct IndexerInput {
+  const Tensor& x;
+  const Tensor& compressed;
+  const KvView& keys;
+};
+/// Leaves in step.selected what each row may see; an indexer with keys of its own stores them first.
+void choose(const IndexerBlock& block, const Step& step, const IndexerInput& in);
+
 /// Adds what adapters make of x to `out`, which a projection of x has filled.
 void adapt(std::span<const Adapter> adapters, const Step& step, const Tensor& x, const Tensor& out);
 
 void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const CompressedAttnBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const MoeBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const RecurrenceBlock& block, const Step& step, const Tensor& x, const Tensor& out);

@@ -53,6 +53,8 @@ void CudaOps::do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvVie
 }
 
 void CudaOps::do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) {
+  if (args.key_bias.k.present()) unsupported("the CUDA backend has no dynamic attention masks yet: use --backend cpu");
+  if (args.entries.k.present()) unsupported("the CUDA backend has no compressed attention yet: use --backend cpu");
   const VariantPlan plan = plan_variant_attention(args, input(), kv, exec_.sms);
   const Scope scope(*this);
   auto* partials = static_cast<float*>(temp(DType::kF32, {plan.partial_floats}).data);

@@ -174,7 +174,7 @@ Runner::Memory Runner::memory(const Model& model, Backend& backend, Compute comp
 
 Runner::Runner(std::shared_ptr<const Model> model, Backend& backend, Compute compute, const StepLimits& limits,
                int64_t pages)
-    : model_(std::move(model)), backend_(backend), layout_(cache_layout(*model_)) {
+    : model_(std::move(model)), tables_(model_->tables), backend_(backend), layout_(cache_layout(*model_)) {
   const Memory needed = memory(*model_, backend, compute, limits, pages);
   cache_ = backend.allocate(needed.cache);
   logits_ = backend.allocate(needed.logits);
@@ -197,6 +197,7 @@ StepResult Runner::run(const StepPlan& plan) {
     throw;
   }
   draw(plan, logits, result);
+  tables_.looked_up(plan.rows());
   return result;
 }
 

@@ -207,7 +207,12 @@ Runner::Memory Runner::memory(const Model& model, Backend& backend, Compute comp
 
 Runner::Runner(std::shared_ptr<const Model> model, Backend& backend, Compute compute, const StepLimits& limits,
                int64_t pages)
-    : model_(std::move(model)), backend_(backend), layout_(cache_layout(*model_)), limits_(limits), pages_(pages) {
+    : model_(std::move(model)),
+      tables_(model_->tables),
+      backend_(backend),
+      layout_(cache_layout(*model_)),
+      limits_(limits),
+      pages_(pages) {
   const Memory needed = memory(*model_, backend, compute, limits, pages);
   cache_ = backend.allocate(needed.cache);
   logits_ = backend.allocate(needed.logits);
@@ -267,6 +272,7 @@ StepResult Runner::run(const StepPlan& plan) {
     throw;
   }
   draw(plan, logits, result);
+  tables_.looked_up(plan.rows());
   return result;
 }
 

@@ -63,6 +63,7 @@ class Runner {
   void draw(const StepPlan& plan, const Tensor& logits, StepResult& result);
 
   std::shared_ptr<const Model> model_;
+  MappedTables tables_;
   Backend& backend_;
   CacheLayout layout_;
   StepLimits limits_;

@@ -267,7 +267,7 @@ void Binder::bind_embed_and_head() {
   embed.shape = {table.format, dims.vocab, width};
   embed.alpha = mutated("embed.alpha") ? 1 : spec.alpha;
   const int64_t before = store_.resident_bytes();
-  embed.w = store_.matrix(table, nullptr);
+  embed.w = store_.table(table);
   if (own_head) {
     model_->weights.push_back({"embed", table.name, embed.shape, nullptr, {}, store_.resident_bytes() - before});
   }
@@ -289,7 +289,7 @@ void Binder::bind_layer_inputs() {
   if (table.shape.rank() != 2 || table.shape[1] != all) checked(table, {model_->spec.dims.vocab, all});
   block.layer_table.shape = {table.format, table.shape[0], all};
   block.layer_table.alpha = half * std::sqrt(static_cast<float>(width));
-  block.layer_table.w = store_.matrix(table, nullptr);
+  block.layer_table.w = store_.table(table);
 }
 
 std::unique_ptr<const Model> Binder::bind() {
@@ -309,6 +309,7 @@ std::unique_ptr<const Model> Binder::bind() {
   names_.check_all_used();
   model_->resident_bytes = store_.resident_bytes();
   model_->buffers = store_.take_buffers();
+  model_->tables = store_.take_tables();
   for (Buffer& buffer : derived_.take_buffers()) model_->buffers.push_back(std::move(buffer));
   return std::move(model_);
 }

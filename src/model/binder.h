@@ -94,6 +94,7 @@ class Binder {
   Tensor small(const std::vector<float>& values);  // absent for none
   std::vector<float> floats(const SourceTensor& tensor) const;
   const SourceTensor& checked(const SourceTensor& tensor, const Shape& shape) const;
+  const SourceTensor& checked(SourceTensor&& tensor, const Shape& shape) const = delete;  // it returns what it got
   int64_t hidden() const { return model_->spec.dims.hidden; }
 
   TensorNames names_;

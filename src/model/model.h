@@ -4,11 +4,13 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "formats/checkpoint.h"
+#include "formats/tensor_source.h"
 #include "model/spec.h"
 #include "ops/backend.h"
 #include "ops/ops.h"
@@ -266,6 +268,26 @@ struct BindOptions {
   bool dry = false;  // choose and count everything, but read, pack and allocate no weights: `inspect`, memory plans
 };
 
+/// Tables in a mapped file of which rows are looked up. Each look-up makes up to 64 KiB of the file resident (what
+/// Linux maps around a page), however small the row; after enough of them the pages are let go. They stay in the
+/// system's cache.
+class MappedTables {
+ public:
+  static constexpr int64_t kResidentBytes = int64_t{16} << 20;  // of one table, for the memory plan
+
+  void add(const SourceTensor& table) { tables_.push_back({table.file, table.bytes}); }
+  /// After `rows` were looked up in each, and while nobody looks up any.
+  void looked_up(int64_t rows);
+
+ private:
+  struct Table {
+    std::shared_ptr<const MappedFile> file;
+    std::span<const std::byte> bytes;
+  };
+  std::vector<Table> tables_;
+  int64_t rows_ = 0;  // since pages were last let go
+};
+
 struct Model {
   ModelSpec spec;
   Precision precision;
@@ -281,6 +303,7 @@ struct Model {
   int64_t resident_bytes = 0;                    // of all weights, norms and biases too
   std::shared_ptr<const Checkpoint> checkpoint;  // keeps mapped weights alive
   std::vector<Buffer> buffers;                   // packed, folded and uploaded weights
+  MappedTables tables;                           // a Runner takes a copy
 };
 
 /// Finds each tensor, runs the load passes (fold, split, tie, choose_kernels), packs or uploads what the backend wants.

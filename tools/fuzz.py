@@ -58,11 +58,11 @@ def print_coverage(root, names):
             print(f"    {cells[6]:>8} of {cells[4]:>5}  {cells[0]}")
 
 
-def run_all(root, seconds, only=(), jobs=os.cpu_count() or 1):
+def run_all(root, seconds, only=()):
     """Fuzzes every target (or `only`), two at a time. Yields (name, succeeded)."""
     names = sorted(p.name.removesuffix("_fuzz.cc") for p in (root / "tests" / "fuzz").glob("*_fuzz.cc"))
     names = [name for name in names if not only or name in only]
-    with ThreadPoolExecutor(jobs) as pool:
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         outcomes = list(pool.map(lambda name: run_one(root, name, seconds), names))
     print_coverage(root, names)
     return outcomes

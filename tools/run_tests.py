@@ -6,14 +6,13 @@ Usage: tools/run_tests.py [--build FOLDER] PART...   Parts:
   unit     unit tests of the release build           asan, tsan   the same in build-asan, build-tsan
   slow     the suites named Slow*                    qemu         kernel tests of build-aarch64 under qemu-aarch64
   fuzz     the fuzzers of build-asan, a minute each  pytest       tests/ with build/baize
-Every part runs even if an earlier one failed; fuzz and pytest run beside each other, for pytest mostly waits. The last line is "N passed, N failed". Standard library only.
+Every part runs even if an earlier one failed. The last line is "N passed, N failed". Standard library only.
 """
 
 import argparse
 import os
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -121,20 +120,9 @@ def qemu(tally, _):
     gtest(tally, "qemu", ROOT / "build-aarch64", prefix=["qemu-aarch64", "-cpu", "max", "-L", "/usr/aarch64-linux-gnu"])
 
 
-def run_fuzz(tally, _, jobs=JOBS):
-    for name, ok in fuzz.run_all(ROOT, seconds=int(os.environ.get("FUZZ_SECONDS", "60")), jobs=jobs):
+def run_fuzz(tally, _):
+    for name, ok in fuzz.run_all(ROOT, seconds=int(os.environ.get("FUZZ_SECONDS", "60"))):
         tally.add(f"fuzz: {name}", ok)
-
-
-def fuzz_and_pytest(tally, build):
-    """Both at once: the fuzzers on all cores but one."""
-    fuzzed = Tally()
-    beside = threading.Thread(target=run_fuzz, args=(fuzzed, build, max(1, JOBS - 1)))
-    beside.start()
-    pytest(tally, build)
-    beside.join()
-    tally.passed += fuzzed.passed
-    tally.failures += fuzzed.failures
 
 
 def pytest(tally, build):
@@ -161,12 +149,9 @@ def main():
     parser.add_argument("parts", nargs="+", choices=PARTS)
     arguments = parser.parse_args()
     tally = Tally()
-    parts = [(part, PARTS[part]) for part in arguments.parts]
-    if {"fuzz", "pytest"} <= set(arguments.parts):
-        parts = [(p, f) for p, f in parts if p not in ("fuzz", "pytest")] + [("fuzz and pytest", fuzz_and_pytest)]
-    for part, run_part in parts:
+    for part in arguments.parts:
         print(f"== {part}", flush=True)
-        run_part(tally, arguments.build.resolve())
+        PARTS[part](tally, arguments.build.resolve())
     if tally.failures:
         print("Failed:", *tally.failures, sep="\n  ")
     print(f"{tally.passed} passed, {len(tally.failures)} failed")

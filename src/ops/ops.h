@@ -94,13 +94,12 @@ struct AttnArgs {
   // keys in sight only the `keep` with the greatest are seen (0: all), of equal ones the first.
   KvView key_bias = {};
   int64_t keep = 0;
-  Tensor bias = {};  // f32 [rows, kv_heads, keys]: added to the scores, -inf hides; absent: none
   // Older text: a row sees all entries that are whole at its position too, each its own value; `selected` then chooses
   // among them.
   KvView entries = {};
   bool plain() const {
     return !chunked && !sinks.present() && !slopes.present() && !selected.present() && !key_bias.k.present() &&
-           !bias.present() && !entries.k.present();
+           !entries.k.present();
   }
 };
 

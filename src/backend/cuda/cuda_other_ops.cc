@@ -132,6 +132,7 @@ const CudaOps::ExpertParts& CudaOps::expert_parts(const Experts& experts) {
 }
 
 void CudaOps::do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) {
+  if (!routing.weights.present()) unsupported("the CUDA backend has no attention of experts yet: use --backend cpu");
   const int64_t pairs = x.shape[0] * routing.ids.shape[1];
   const int64_t gate_n = experts.gate.empty() ? 0 : experts.gate[0].shape.n, up_n = experts.up[0].shape.n;
   const Scope scope(*this);

@@ -1,4 +1,4 @@
-// Attention of every variant (sinks, slopes, stretches, chosen positions, biases, other value dimensions, heads that
+// Attention of every variant (sinks, slopes, stretches, chosen positions, other value dimensions, heads that
 // lie apart) in f32 arithmetic: a block takes up to four query heads that share a key head, its warps every n-th key
 // with a softmax of their own, merged at the end. Few rows are cut in parts of their keys, which a second kernel
 // merges. Not tuned: keys are read once a block, without matrix units. Definition: ops/host_attention.cc.
@@ -30,8 +30,6 @@ struct AttendArgs {
   const float* slopes;
   const int* selected;
   int64_t selected_row;
-  const float* bias;
-  int64_t bias_row, bias_head;
   float scale, softcap;
   int64_t window;
   bool chunked;
@@ -82,7 +80,6 @@ __global__ void __launch_bounds__(kWarps * 32, 1) attention_variant_kernel(const
   __syncthreads();
   const Seen seen = seen_by(a, row);
   const int* table = a.kv.table + static_cast<int64_t>(a.row_seq[row]) * a.kv.table_stride;
-  const float* bias = a.bias != nullptr ? a.bias + row * a.bias_row + kv_head * a.bias_head : nullptr;
   float acc[kGroup][kChunks] = {};
   float top[kGroup], total[kGroup] = {};
 #pragma unroll
@@ -113,7 +110,6 @@ __global__ void __launch_bounds__(kWarps * 32, 1) attention_variant_kernel(const
       float s = a.scale * warp_sum(score[g]);
       if (a.softcap > 0) s = a.softcap * tanhf(s / a.softcap);
       if (a.slopes != nullptr && g < heads) s -= a.slopes[head0 + g] * static_cast<float>(seen.position - t);
-      if (bias != nullptr) s += bias[t];
       if (s == -INFINITY) continue;  // hidden
       const float next = fmaxf(top[g], s);
       const float keep = expf(top[g] - next), weight = expf(s - next);
@@ -261,9 +257,6 @@ void attention_variant(cudaStream_t stream, const AttnArgs& args, const StepInpu
                      floats_of(args.slopes),
                      args.selected.present() ? static_cast<const int*>(args.selected.data) : nullptr,
                      args.selected.present() ? args.selected.strides[0] : 0,
-                     floats_of(args.bias),
-                     args.bias.present() ? args.bias.strides[0] : 0,
-                     args.bias.present() ? args.bias.strides[1] : 0,
                      args.scale,
                      args.softcap,
                      args.window,

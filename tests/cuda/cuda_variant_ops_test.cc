@@ -448,7 +448,15 @@ TEST_P(CudaStateOpsTest, LinearAttention) {
     const Pair beta = pair(steps, precision_.act, {rows_, c.heads}), skip = f32({c.heads});
     const Pair rate = pair(std::vector<float>(static_cast<size_t>(c.heads), 0.9f), DType::kF32, {c.heads});
     both(s_, [&](Ops& ops, bool d) {
-      RecurrenceArgs args{c.heads, c.key_heads, c.dk, c.dv, c.delta, c.unit, c.channel, 0.25f, {}, {}, 0};
+      RecurrenceArgs args;
+      args.heads = c.heads;
+      args.key_heads = c.key_heads;
+      args.key_dim = c.dk;
+      args.value_dim = c.dv;
+      args.delta = c.delta;
+      args.unit_keys = c.unit;
+      args.channel_decay = c.channel;
+      args.q_scale = 0.25f;
       if (c.rate) args.rate = of(rate, d);
       if (c.skip) args.skip = of(skip, d);
       RecurrenceInputs in{of(q, d).columns(2, c.key_heads * c.dk), of(k, d), of(v, d), {}, {}};

@@ -48,6 +48,8 @@ void CudaOps::do_add_positions(const Tensor& table, int64_t offset, const Tensor
 }
 
 void CudaOps::do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) {
+  if (args.rope.offset > 0)
+    unsupported("the CUDA backend rotates only the first dimensions of a head: use --backend cpu");
   record_other("norm, rotate, store, variant",
                [=](cudaStream_t s, const StepInput& input) { cuda::qkv_variant(s, args, input, qkv, kv, q); });
 }
@@ -72,6 +74,7 @@ void CudaOps::do_latent_store(const LatentArgs& args, const Tensor& queries, con
 
 void CudaOps::do_select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
                         const Tensor& selected) {
+  if (keys.stride > 0) unsupported("the CUDA backend has no choice among compressed keys yet: use --backend cpu");
   const Scope scope(*this);
   const int64_t longest = std::max<int64_t>(1, input().max_kv_len);
   // Never less for more rows or longer ones: a dry run of the largest step must do for all.
@@ -132,7 +135,9 @@ const CudaOps::ExpertParts& CudaOps::expert_parts(const Experts& experts) {
 }
 
 void CudaOps::do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) {
-  if (!routing.weights.present()) unsupported("the CUDA backend has no attention of experts yet: use --backend cpu");
+  if (!routing.weights.present() || experts.down.empty()) {
+    unsupported("the CUDA backend has no attention of experts yet: use --backend cpu");
+  }
   const int64_t pairs = x.shape[0] * routing.ids.shape[1];
   const int64_t gate_n = experts.gate.empty() ? 0 : experts.gate[0].shape.n, up_n = experts.up[0].shape.n;
   const Scope scope(*this);
@@ -177,6 +182,7 @@ void CudaOps::do_decay(const DecayArgs& args, const Tensor& a, const Tensor& dec
 
 void CudaOps::do_recurrence(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& state,
                             const Tensor& out) {
+  if (args.block > 0) unsupported("the CUDA backend has no lightning attention in blocks yet: use --backend cpu");
   record_other("linear attention",
                [=](cudaStream_t s, const StepInput& input) { cuda::recurrence(s, args, input, in, state, out); });
 }

@@ -164,7 +164,7 @@ void Bench::make_model() {
     attn.block = a;
     ffn.pre = norm(c.hidden);
     ffn.block = f;
-    model_.layers.push_back({{attn, ffn}, {}});
+    model_.layers.push_back({{attn, ffn}, {}, {}});
   }
   model_.final_norm = norm(c.hidden);
   const LinearShape head_shape[] = {

@@ -145,7 +145,6 @@ test_part() {
   need_headers gmock/gmock.h libgmock-dev gtest/gtest.h libgtest-dev benchmark/benchmark.h libbenchmark-dev
   need_command clang++-19 clang-19
   need_command clang-format-19 clang-format-19
-  need_command clang-tidy-19 clang-tidy-19
   need_command llvm-cov-19 llvm-19
   need_file '/usr/lib/llvm-19/lib/clang/19/lib/linux/libclang_rt.fuzzer-*.a' libclang-rt-19-dev
   need_command qemu-aarch64 qemu-user

@@ -117,6 +117,10 @@ std::string describe(const RwkvSpec& r) { return fmt::format("{} mixing of {}", 
 
 std::string describe(const LayerInputSpec& l) { return fmt::format("input of its own, {}", l.width); }
 
+std::string describe(const AttnExpertsSpec& a) {
+  return fmt::format("{} of {} experts' {}", a.top_k, a.experts, describe(a.attention));
+}
+
 std::string describe(const MatrixSpec& m) { return fmt::format("matrix to {}", m.width); }
 
 std::string describe(const MoeFfn& moe) {

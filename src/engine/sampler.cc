@@ -13,7 +13,7 @@ SampleRow Sampler::row(const Sequence& sequence) const {
   const int64_t new_tokens = sequence.size() - static_cast<int64_t>(request_.prompt.size());
   const SamplingParams& sampling = request_.sampling;
   SampleRow row;
-  row.params = sampling;
+  row.params = static_cast<const SampleParams&>(sampling);
   row.params.position = sequence.size();
   const auto window = static_cast<size_t>(sampling.penalty_window);
   row.history = sequence.tokens;

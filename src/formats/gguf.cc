@@ -174,7 +174,7 @@ class GgufParser {
     const auto type = reader.scalar<uint32_t>(key);
     const auto count = reader.scalar<uint64_t>(key);
     const auto too_long = [&](uint64_t least_bytes) {
-      if (count <= reader.remaining() / least_bytes) return;
+      if (count <= reader.remaining() / std::max<uint64_t>(1, least_bytes)) return;
       fail(ErrorKind::kCorrupt, "{} is truncated or corrupt: the array {} announces {} elements, but {} bytes follow",
            path_, in_quotes(key), count, human_count(static_cast<int64_t>(reader.remaining())));
     };

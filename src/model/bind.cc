@@ -185,10 +185,11 @@ BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t own) {
   const int64_t layer = sub.weights_of < 0 ? own : sub.weights_of;
   const auto* mixing = std::get_if<RwkvSpec>(&sub.block);
   const bool feeds = std::holds_alternative<DenseFfn>(sub.block) || std::holds_alternative<MoeFfn>(sub.block) ||
-                     std::holds_alternative<MatrixSpec>(sub.block) || (mixing != nullptr && !mixing->time);
+                     (mixing != nullptr && !mixing->time);
   const bool own_input = std::holds_alternative<LayerInputSpec>(sub.block);
   const bool given = sub.input == Input::kStreamAndGiven;
-  const std::string stem = own_input ? "layer" : given ? "given" : feeds ? "ffn" : "attn";
+  const bool matrix = std::holds_alternative<MatrixSpec>(sub.block);
+  const std::string stem = own_input ? "layer" : matrix ? "matrix" : given ? "given" : feeds ? "ffn" : "attn";
   bound.input = mutated("residual.given") && sub.input != Input::kWithEmbedding ? Input::kStream : sub.input;
   bound.pre = norm(sub.pre, stem + ".norm", (sub.input == Input::kWithEmbedding ? 2 : 1) * hidden(), layer);
   const float scale = mutated("residual.scale") ? 1 : sub.scale;
@@ -202,6 +203,7 @@ BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t own) {
   }
   bound.parallel = sub.parallel && !mutated("residual.parallel");
   bound.from_normed = sub.from_normed && !mutated("residual.from_normed");
+  bound.input_scale = sub.with_input && !mutated("residual.with_input") ? scale : 0;
   bound.alpha = mutated("residual.alpha") ? 1 : sub.alpha;
   bound.alphas = small(vector(stem + ".residual.weight", hidden(), layer));
   bound.after = norm(sub.after, stem + ".after", hidden(), layer);
@@ -265,7 +267,7 @@ void Binder::bind_embed_and_head() {
   embed.shape = {table.format, dims.vocab, width};
   embed.alpha = mutated("embed.alpha") ? 1 : spec.alpha;
   const int64_t before = store_.resident_bytes();
-  embed.w = store_.matrix(table, nullptr);
+  embed.w = store_.table(table);
   if (own_head) {
     model_->weights.push_back({"embed", table.name, embed.shape, nullptr, {}, store_.resident_bytes() - before});
   }
@@ -287,12 +289,13 @@ void Binder::bind_layer_inputs() {
   if (table.shape.rank() != 2 || table.shape[1] != all) checked(table, {model_->spec.dims.vocab, all});
   block.layer_table.shape = {table.format, table.shape[0], all};
   block.layer_table.alpha = half * std::sqrt(static_cast<float>(width));
-  block.layer_table.w = store_.matrix(table, nullptr);
+  block.layer_table.w = store_.table(table);
 }
 
 std::unique_ptr<const Model> Binder::bind() {
   bind_embed_and_head();
   bind_layer_inputs();
+  bind_streams();
   for (size_t i = 0; i < model_->spec.layers.size(); ++i) {
     const auto index = static_cast<int64_t>(i);
     const LayerSpec& spec = model_->spec.layers[i];
@@ -300,11 +303,13 @@ std::unique_ptr<const Model> Binder::bind() {
     BoundLayer& layer = model_->layers.emplace_back();
     for (const Sublayer& sub : spec.sub) layer.sub.push_back(bind_sublayer(sub, index));
     if (spec.scaled) layer.scale = small(vector("layer.scale.weight", 1, index));
+    if (model_->spec.altup.streams > 0) layer.altup = altup(index);
   }
   model_->final_norm = norm(model_->spec.final_norm, "final_norm", model_->spec.dims.hidden, -1);
   names_.check_all_used();
   model_->resident_bytes = store_.resident_bytes();
   model_->buffers = store_.take_buffers();
+  model_->tables = store_.take_tables();
   for (Buffer& buffer : derived_.take_buffers()) model_->buffers.push_back(std::move(buffer));
   return std::move(model_);
 }

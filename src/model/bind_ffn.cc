@@ -121,7 +121,10 @@ LayerInputBlock Binder::bind_block(const LayerInputSpec& spec, int64_t layer, fl
 }
 
 MatrixBlock Binder::bind_block(const MatrixSpec& spec, int64_t layer, float scale) {
-  return {linear("matrix", spec.width, hidden(), {.layer = layer, .alpha = scale})};
+  const Place place{.layer = layer, .alpha = scale};
+  if (spec.rank == 0) return {linear("matrix", spec.width, hidden(), place), {}};
+  return {linear("matrix.up", spec.width, spec.rank, place),
+          linear("matrix.down", spec.rank, hidden(), {.layer = layer})};
 }
 
 MoeBlock Binder::bind_block(const MoeFfn& spec, int64_t layer, float scale) {

@@ -55,10 +55,14 @@ class Binder {
   ShortConvBlock bind_block(const ShortConvSpec& spec, int64_t layer, float scale);
   LruBlock bind_block(const LruSpec& spec, int64_t layer, float scale);
   LayerInputBlock bind_block(const LayerInputSpec& spec, int64_t layer, float scale);
+  AttnExpertsBlock bind_block(const AttnExpertsSpec& spec, int64_t layer, float scale);
   MatrixBlock bind_block(const MatrixSpec& spec, int64_t layer, float scale);
   void bind_layer_inputs();
+  void bind_streams();
+  AltUpBlock altup(int64_t layer);
   RwkvBlock bind_block(const RwkvSpec& spec, int64_t layer, float scale);
 
+  void decay_tables(const RecurrenceSpec& spec, int64_t layer, RecurrenceArgs& args);
   void recurrence_inputs(const RecurrenceSpec& spec, int64_t layer, RecurrenceBlock& block);
   void separate_inputs(const RecurrenceSpec& spec, int64_t layer, bool low, RecurrenceBlock& block);
   ConvArgs conv(const std::string& name, int64_t channels, int64_t width, Activation activation, int64_t layer);
@@ -90,6 +94,7 @@ class Binder {
   Tensor small(const std::vector<float>& values);  // absent for none
   std::vector<float> floats(const SourceTensor& tensor) const;
   const SourceTensor& checked(const SourceTensor& tensor, const Shape& shape) const;
+  const SourceTensor& checked(SourceTensor&& tensor, const Shape& shape) const = delete;  // it returns what it got
   int64_t hidden() const { return model_->spec.dims.hidden; }
 
   TensorNames names_;

@@ -42,8 +42,8 @@ Meta::Meta(const Checkpoint& checkpoint, int64_t context)
       architectures_(read_architectures(checkpoint)) {
   // Checkpoints with vision or audio towers keep the decoder's configuration one level down.
   if (const auto it = root_.find("text_config"); !gguf() && it != root_.end() && it->is_object()) {
-    const Json inner = *it;
-    root_ = inner;
+    Json inner = std::move(*it);
+    root_ = std::move(inner);
   }
 }
 

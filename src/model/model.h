@@ -4,11 +4,13 @@
 
 #include <array>
 #include <memory>
+#include <span>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "formats/checkpoint.h"
+#include "formats/tensor_source.h"
 #include "model/spec.h"
 #include "ops/backend.h"
 #include "ops/ops.h"
@@ -44,6 +46,12 @@ struct AttnBlock {
   Activation gate = Activation::kSigmoid;
   float difference = 0;  // differential attention: what the second half's result is multiplied by
   Norm pair_norm;        // f32 [2 * v_dim]: of a pair of heads
+  struct Mask {          // what each value adds to its key's scores
+    Linear from_values;  // absent: none
+    DecayArgs decay;
+    int64_t keep = 0;
+    size_t state = 0;
+  } mask;
 };
 
 struct IndexerBlock {
@@ -109,6 +117,16 @@ struct MoeBlock {
   FfnBlock shared;  // ff 0: none
   Linear shared_gate;
   Tensor out_bias;  // f32 [hidden]
+};
+
+struct AttnExpertsBlock {
+  Linear router, kv;
+  std::vector<Linear> q, o;  // one an expert
+  RouteArgs route;
+  QkvArgs qkv_args;
+  AttnArgs args;    // of one expert
+  Tensor out_bias;  // f32 [hidden]
+  size_t state = 0;
 };
 
 /// A stretch of columns of a projection.
@@ -184,16 +202,19 @@ struct HyperBlock {
 
 struct MatrixBlock {
   Linear matrix;
+  Linear down;  // before it; absent: none
 };
 
 using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock, CompressedAttnBlock>;
+                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock, AttnExpertsBlock,
+                                CompressedAttnBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
   Norm pre, post;
   BoundBlock block;
   bool parallel = false, from_normed = false;
+  float input_scale = 0;  // of what it read, added too
   float alpha = 1;
   Tensor alphas;  // f32 [hidden]: a factor a channel instead
   Norm after;
@@ -201,9 +222,17 @@ struct BoundSublayer {
   Sublayer::Input input = Sublayer::Input::kStream;
 };
 
+/// See AltUpSpec. `predict` and `correct` give the weights of mix_streams.
+struct AltUpBlock {
+  Norm norm;
+  Linear router, predict, correct;
+  Tensor scale;  // f32 [hidden]; absent: none
+};
+
 struct BoundLayer {
   std::vector<BoundSublayer> sub;
   Tensor scale;  // f32 [1]; absent: none
+  AltUpBlock altup;
 };
 
 /// What stands before the first layer and after the last, beside the table and the head matrix.
@@ -214,11 +243,13 @@ struct EmbedBlock {
   Linear layer_proj;  // the same of the embedding
   Norm layer_norm;    // of one layer's
   Norm norm;
+  std::vector<Linear> streams;  // what the embedding is in AltUp's other streams
 };
 struct HeadBlock {
   Linear proj;   // to the head's width
   Linear dense;  // with an activation and a norm before the head
   Norm norm;
+  std::vector<Linear> streams;  // of AltUp's streams but the first, before their mean
   HyperBlock hyper;  // what the final norm reads
 };
 
@@ -237,6 +268,26 @@ struct BindOptions {
   bool dry = false;  // choose and count everything, but read, pack and allocate no weights: `inspect`, memory plans
 };
 
+/// Tables in a mapped file of which rows are looked up. Each look-up makes up to 64 KiB of the file resident (what
+/// Linux maps around a page), however small the row; after enough of them the pages are let go. They stay in the
+/// system's cache.
+class MappedTables {
+ public:
+  static constexpr int64_t kResidentBytes = int64_t{16} << 20;  // of one table, for the memory plan
+
+  void add(const SourceTensor& table) { tables_.push_back({table.file, table.bytes}); }
+  /// After `rows` were looked up in each, and while nobody looks up any.
+  void looked_up(int64_t rows);
+
+ private:
+  struct Table {
+    std::shared_ptr<const MappedFile> file;
+    std::span<const std::byte> bytes;
+  };
+  std::vector<Table> tables_;
+  int64_t rows_ = 0;  // since pages were last let go
+};
+
 struct Model {
   ModelSpec spec;
   Precision precision;
@@ -252,6 +303,7 @@ struct Model {
   int64_t resident_bytes = 0;                    // of all weights, norms and biases too
   std::shared_ptr<const Checkpoint> checkpoint;  // keeps mapped weights alive
   std::vector<Buffer> buffers;                   // packed, folded and uploaded weights
+  MappedTables tables;                           // a Runner takes a copy
 };
 
 /// Finds each tensor, runs the load passes (fold, split, tie, choose_kernels), packs or uploads what the backend wants.

@@ -141,6 +141,13 @@ constexpr TensorRow kTensors[] = {
     {"attn.sinks",
      {"L.self_attn.sinks", "L.self_attn.attention_sink_bias", "L.self_attn.learnable_sink_param", "L.attn.attn_sink"},
      {"L.attn_sinks"}},
+    {"attn.mask", {"L.self_attn.dt_proj"}, {}},
+    {"attn.mask_rate", {"L.self_attn.A"}, {}},
+    {"attn.router", {"L.self_attention.experts.router.layer"}, {}},
+    {"attn.kv", {"L.self_attention.kv_proj"}, {}},
+    {"attn.all.q", {"L.self_attention.experts.input_linear"}, {}},
+    {"attn.all.o", {"L.self_attention.experts.output_linear"}, {}},
+    {"attn.out", {"L.self_attention.experts"}, {}},
     {"attn.lambda_q1", {"L.self_attn.lambda_q1"}, {}},
     {"attn.lambda_q2", {"L.self_attn.lambda_q2"}, {}},
     {"attn.lambda_k1", {"L.self_attn.lambda_k1"}, {}},
@@ -227,6 +234,17 @@ constexpr TensorRow kTensors[] = {
     {"given.norm", {"L.mamba_decoder.input_layernorm"}, {}},
     {"given.residual", {}, {}},
     {"matrix", {"L.linear"}, {}},
+    {"matrix.down", {"L.laurel.linear_left"}, {}},
+    {"matrix.up", {"L.laurel.linear_right"}, {}},
+    {"matrix.post_norm", {"L.laurel.post_laurel_norm"}, {}},
+    {"matrix.residual", {}, {}},
+    {"altup.norm", {"L.altup.router_norm"}, {}},
+    {"altup.router", {"L.altup.modality_router"}, {}},
+    {"altup.predict", {"L.altup.prediction_coefs"}, {}},
+    {"altup.correct", {"L.altup.correction_coefs"}, {}},
+    {"altup.scale", {"L.altup.correct_output_scale"}, {}},
+    {"embed.stream", {"M.altup_projections.E"}, {}},
+    {"head.stream", {"M.altup_unembed_projections.E"}, {}},
     {"attn.q.adapter_down", {"L.shared_transformer.self_attn.linear_q_adapter_list.E.0"}, {}},
     {"attn.q.adapter_up", {"L.shared_transformer.self_attn.linear_q_adapter_list.E.1"}, {}},
     {"attn.k.adapter_down", {"L.shared_transformer.self_attn.linear_k_adapter_list.E.0"}, {}},
@@ -282,6 +300,9 @@ constexpr TensorRow kTensors[] = {
     {"rec.b_norm", {"L.mamba.b_layernorm"}, {}},
     {"rec.c_norm", {"L.mamba.c_layernorm"}, {}},
     {"rec.slope", {"L.self_attn.slope_rate"}, {}},
+    {"rec.near", {"L.self_attn.diagonal_decay"}, {}},
+    {"rec.enter", {"L.self_attn.query_decay"}, {}},
+    {"rec.leave", {"L.self_attn.key_decay"}, {}},
     {"rec.input_gate", {"L.temporal_block.rg_lru.input_gate"}, {}},
     {"rec.decay_gate", {"L.temporal_block.rg_lru.recurrent_gate"}, {}},
     {"rec.lru", {"L.temporal_block.rg_lru.recurrent_param"}, {}},
@@ -380,15 +401,10 @@ constexpr Root kRoots[] = {
 // Tensors that bind does not ask for: rope frequencies (Meta reads them), masks, constants that follow from others, and
 // the towers of multi-modal
 // checkpoints.
-constexpr std::string_view kIgnoredParts[] = {"rotary_emb.inv_freq",
-                                              "rope_freqs.weight",
-                                              "rope_factors_",
-                                              "vision_tower.",
-                                              "multi_modal_projector.",
-                                              "masked_bias",
-                                              "self_attn.diagonal_decay",
-                                              "self_attn.key_decay",
-                                              "self_attn.query_decay"};
+constexpr std::string_view kIgnoredParts[] = {
+    "rotary_emb.inv_freq", "rope_freqs.weight",        "rope_factors_",       "vision_tower.",
+    "audio_tower.",        "model.embed_vision.",      "model.embed_audio.",  "multi_modal_projector.",
+    "masked_bias",         "self_attn.diagonal_decay", "self_attn.key_decay", "self_attn.query_decay"};
 
 const TensorRow& row_of(std::string_view stem) {
   for (const TensorRow& row : kTensors) {

@@ -48,7 +48,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(QkvLayout, groups, order)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, scale, softcap, window, q_norm, k_norm,
                                    v_norm, out_norm, norm_axis, norm_last, v_dim, chunked, clip, alibi, alibi_scale,
                                    k_scale, v_scale, temperature_scale, temperature_length, temperature_offset, gate,
-                                   gate_in_q, values_are_keys, differential, kv_from, width, adapter, layout)
+                                   gate_in_q, values_are_keys, differential, keep, kv_from, width, adapter, layout)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(IndexerSpec, top_k, heads, head_dim, rope, k_norm, shared)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MlaSpec, heads, nope_dim, rope_dim, v_dim, q_rank, kv_rank, rope, scale, q_norm,
                                    kv_norm, gated, indexer)
@@ -65,14 +65,16 @@ NLOHMANN_JSON_SERIALIZE_ENUM(RecurrenceKind, {{RecurrenceKind::kStateSpace, "sta
                                               {RecurrenceKind::kDelta, "delta"},
                                               {RecurrenceKind::kChannelDelta, "channel_delta"},
                                               {RecurrenceKind::kLightning, "lightning"}})
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecurrenceSpec, kind, heads, key_heads, key_dim, value_dim, conv, norm, norm_groups,
-                                   norm_first, gate, beta_scale, least_step, most_step, in_scale, out_scale, in_factors)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecurrenceSpec, kind, block, heads, key_heads, key_dim, value_dim, conv, norm,
+                                   norm_groups, norm_first, gate, beta_scale, least_step, most_step, in_scale,
+                                   out_scale, in_factors)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MambaSpec, width, state, rank, conv, heads, inner_norm, pairs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ShortConvSpec, width, conv)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LruSpec, width, blocks, conv, activation)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RwkvSpec, hidden, width, time)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerInputSpec, width, activation)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatrixSpec, width)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnExpertsSpec, attention, experts, top_k)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatrixSpec, width, rank)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha, width, positions, position_offset, norm, layer_inputs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadSpec, tied, softcap, alpha, norm, activation)
 
@@ -103,11 +105,14 @@ template <>
 constexpr const char* kBlockName<LayerInputSpec> = "layer_input";
 template <>
 constexpr const char* kBlockName<MatrixSpec> = "matrix";
+template <>
+constexpr const char* kBlockName<AttnExpertsSpec> = "attention_of_experts";
 using SublayerInput = Sublayer::Input;
 NLOHMANN_JSON_SERIALIZE_ENUM(SublayerInput, {{SublayerInput::kStream, "stream"},
                                              {SublayerInput::kWithEmbedding, "with_embedding"},
                                              {SublayerInput::kGiven, "given"},
-                                             {SublayerInput::kStreamAndGiven, "stream_and_given"}})
+                                             {SublayerInput::kStreamAndGiven, "stream_and_given"},
+                                             {SublayerInput::kCorrected, "corrected"}})
 
 template <typename... T>
 static void read_block(const Json& json, std::variant<T...>& block) {
@@ -125,6 +130,7 @@ static void to_json(Json& json, const Sublayer& sub) {
           {"scale", sub.scale},
           {"after", sub.after},
           {"input", sub.input},
+          {"with_input", sub.with_input},
           {"weights_of", sub.weights_of}};
   std::visit([&](const auto& block) { json[kBlockName<std::decay_t<decltype(block)>>] = block; }, sub.block);
 }
@@ -138,13 +144,15 @@ static void from_json(const Json& json, Sublayer& sub) {
   json.at("scale").get_to(sub.scale);
   json.at("after").get_to(sub.after);
   json.at("input").get_to(sub.input);
+  json.at("with_input").get_to(sub.with_input);
   json.at("weights_of").get_to(sub.weights_of);
   read_block(json, sub.block);
 }
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerSpec, sub, scaled)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AltUpSpec, streams, active, scaled)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HyperSpec, streams, mix_rounds, magnitude, eps, post_eps, norm_eps)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head, transposed, hyper)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head, altup, transposed, hyper)
 
 std::string print_spec(const ModelSpec& spec) { return Json(spec).dump(2); }
 
@@ -170,6 +178,7 @@ void check_block(const AttnSpec& a) {
   check_range("number of attention heads", a.heads, 1, 1 << 16);
   check_range("number of key-value heads", a.kv_heads, 1, a.heads);
   check_range("head dimension", a.head_dim, 1, 1 << 14);
+  check_range("number of keys kept", a.keep, 0, kMaxDim * 256);
   check_range("attention window", a.window, 0, kMaxDim * 256);
   if (a.heads % a.kv_heads != 0) {
     fail(ErrorKind::kCorrupt, "the model's {} attention heads cannot be shared evenly by {} key-value heads", a.heads,
@@ -225,6 +234,7 @@ void check_block(const RecurrenceSpec& r) {
   check_range("recurrent key dimension", r.key_dim, 1, 1 << 14);
   check_range("recurrent value dimension", r.value_dim, 1, 1 << 14);
   check_range("convolution width", r.conv, 0, 1 << 10);
+  check_range("recurrent block", r.block, 0, 1 << 16);
   check_range("number of norm groups", r.norm_groups, 1, r.heads * r.value_dim);
   if (r.heads % r.key_heads != 0 || r.heads * r.value_dim % r.norm_groups != 0) {
     fail(ErrorKind::kCorrupt,
@@ -265,7 +275,20 @@ void check_block(const RwkvSpec& r) {
 
 void check_block(const LayerInputSpec& l) { check_range("width of the layers' inputs", l.width, 1, kMaxDim); }
 
-void check_block(const MatrixSpec& m) { check_range("width of a matrix", m.width, 1, kMaxDim); }
+void check_block(const MatrixSpec& m) {
+  check_range("width of a matrix", m.width, 1, kMaxDim);
+  check_range("rank of a matrix", m.rank, 0, kMaxDim);
+}
+
+void check_block(const AttnExpertsSpec& a) {
+  check_block(a.attention);
+  check_range("number of attention experts", a.experts, 1, 1 << 16);
+  check_range("number of attention experts a token", a.top_k, 1, a.experts);
+  if (a.attention.heads != a.top_k * a.attention.kv_heads) {
+    fail(ErrorKind::kCorrupt, "the model's {} attention heads are not {} key-value heads for each of {} experts",
+         a.attention.heads, a.attention.kv_heads, a.top_k);
+  }
+}
 
 void check_block(const MoeFfn& moe) {
   check_range("number of experts", moe.experts, 1, 1 << 16);
@@ -285,6 +308,8 @@ void check_spec(const ModelSpec& spec) {
   check_range("hidden size", spec.dims.hidden, 1, kMaxDim);
   check_range("vocabulary", spec.dims.vocab, 1, kMaxDim);
   check_range("context length", spec.dims.context, 1, int64_t{1} << 31);
+  check_range("number of residual streams", spec.altup.streams, 0, 1 << 10);
+  check_range("active residual stream", spec.altup.active, 0, std::max<int64_t>(0, spec.altup.streams - 1));
   check_range("number of layers", static_cast<int64_t>(spec.layers.size()), 1, 4096);
   check_range("number of residual streams", spec.hyper.streams, 1, 64);
   check_range("rounds of mixing residual streams", spec.hyper.mix_rounds, 0, 1 << 10);

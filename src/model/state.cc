@@ -26,7 +26,8 @@ std::optional<Kv> kv_of(const MlaSpec& a) { return Kv{1, a.kv_rank + a.rope_dim,
 Kv fixed(int64_t values) { return {.heads = 0, .k_dim = 0, .v_dim = 0, .fixed = values}; }
 std::optional<Kv> kv_of(const RecurrenceSpec& r) {
   const int64_t channels = 2 * r.key_heads * r.key_dim + r.heads * r.value_dim;
-  return fixed(std::max<int64_t>(0, r.conv - 1) * channels + r.heads * r.key_dim * r.value_dim);
+  const int64_t each = r.key_dim * r.value_dim + r.block * (r.key_dim + r.value_dim);
+  return fixed(std::max<int64_t>(0, r.conv - 1) * channels + r.heads * each);
 }
 std::optional<Kv> kv_of(const MambaSpec& m) { return fixed(m.width * (m.conv - 1 + m.state)); }
 std::optional<Kv> kv_of(const ShortConvSpec& c) { return fixed(c.width * (c.conv - 1)); }
@@ -36,11 +37,19 @@ std::optional<Kv> kv_of(const DenseFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const MoeFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const LayerInputSpec&) { return std::nullopt; }
 std::optional<Kv> kv_of(const MatrixSpec&) { return std::nullopt; }
+std::optional<Kv> kv_of(const AttnExpertsSpec& a) { return kv_of(a.attention); }
 
 template <typename T>
 std::vector<Kv> states_of(const T& block) {
   const std::optional<Kv> kv = kv_of(block);
   return kv ? std::vector<Kv>{*kv} : std::vector<Kv>{};
+}
+std::vector<Kv> states_of(const AttnSpec& a) {
+  const std::optional<Kv> kv = kv_of(a);
+  std::vector<Kv> states;
+  if (kv) states.push_back(*kv);
+  if (a.keep > 0) states.push_back({1, a.kv_heads, 0, true, a.window});
+  return states;
 }
 std::vector<Kv> states_of(const MlaSpec& a) {
   std::vector<Kv> states = {*kv_of(a)};

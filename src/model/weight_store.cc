@@ -7,7 +7,15 @@ namespace baize {
 namespace {
 constexpr int64_t kSmallChunk = int64_t{1} << 20;
 constexpr int64_t kSmallAlignment = 256;
+constexpr int64_t kRowsKept = 64;  // some MiB; rows of one long step come on top
 }  // namespace
+
+void MappedTables::looked_up(int64_t rows) {
+  rows_ += rows;
+  if (rows_ < kRowsKept) return;
+  rows_ = 0;
+  for (const Table& table : tables_) table.file->drop_pages(table.bytes);
+}
 
 Buffer& WeightStore::hold(int64_t bytes) {
   buffers_.push_back(backend_.allocate(bytes));
@@ -49,6 +57,14 @@ Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
     }
   }
   return placed_[key] = view;
+}
+
+Tensor WeightStore::table(const SourceTensor& source) {
+  const bool stays = backend_.place().kind != Place::kHost || source.file == nullptr;
+  if (stays || placed_.contains({&source, nullptr})) return matrix(source, nullptr);
+  resident_bytes_ += std::min<int64_t>(static_cast<int64_t>(source.bytes.size()), MappedTables::kResidentBytes);
+  tables_.add(source);
+  return {const_cast<std::byte*>(source.bytes.data()), DType::kU8, {static_cast<int64_t>(source.bytes.size())}};
 }
 
 Tensor WeightStore::packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack) {

@@ -1,12 +1,13 @@
 // WeightStore: puts checkpoint tensors where a backend wants them: in place in the mapped file, packed into another
 // layout (then the stored pages are dropped, so that both are never resident), or uploaded to a device. Used by bind,
-// which hands the buffers to the Model. One thread.
+// which hands the buffers and the mapped tables to the Model. One thread.
 #pragma once
 
 #include <map>
 #include <vector>
 
 #include "formats/tensor_source.h"
+#include "model/model.h"
 #include "ops/backend.h"
 
 namespace baize {
@@ -24,9 +25,14 @@ class WeightStore {
   /// A stored matrix [n, k], in the layout of `pack` (null: as stored).
   Tensor matrix(const SourceTensor& source, const Pack* pack);
 
+  /// A stored table of which single rows are looked up. On a host it stays in the mapped file, of which MappedTables
+  /// keeps little resident; a table that a matrix() uses in place stays whole.
+  Tensor table(const SourceTensor& source);
+
   /// Bytes of weights that will be resident, mapped ones included.
   int64_t resident_bytes() const { return resident_bytes_; }
   std::vector<Buffer> take_buffers() { return std::move(buffers_); }
+  MappedTables take_tables() { return std::move(tables_); }
 
  private:
   Tensor put(DType dtype, const void* values, int64_t count);
@@ -37,6 +43,7 @@ class WeightStore {
   bool dry_;
   int64_t resident_bytes_ = 0;
   std::vector<Buffer> buffers_;
+  MappedTables tables_;
   char* small_next_ = nullptr;  // unused rest of the current buffer of small tensors
   int64_t small_left_ = 0;
   std::map<std::pair<const SourceTensor*, const Pack*>, Tensor> placed_;  // so that shared matrices are placed once

@@ -1,6 +1,8 @@
 // Attention in HostOps: every variant of preparing queries and keys, and of the softmax over the cache.
+#include <algorithm>
 #include <numeric>
 
+#include "base/mutate.h"
 #include "ops/host_math.h"
 #include "ops/host_ops.h"
 #include "ops/rope.h"
@@ -179,7 +181,8 @@ class Attend {
     seq_ = input_.row_seq.as<const int32_t>()[row];
     kv_head_ = head / (args_.shape.heads / args_.shape.kv_heads);
     find_visible(row);
-    score(row, head, query);
+    if (args_.key_bias.k.present()) keep_greatest();
+    score(head, query);
     const float sink = args_.sinks.present() ? args_.sinks.as<const float>()[head] : -INFINITY;
     float highest = sink;
     for (const float s : scores_) highest = std::max(highest, s);
@@ -222,12 +225,25 @@ class Attend {
     if (!entries) tokens_ = visible_.size();
   }
 
-  void score(int64_t row, int64_t head, const float* query) {
+  float key_bias(int64_t position) const {
+    const KvView& view = args_.key_bias;
+    return host::load(view.k, host::cache_offset(input_, view.k, view.group, seq_, position, 0) + kv_head_);
+  }
+
+  void keep_greatest() {
+    const auto keep = static_cast<size_t>(args_.keep);
+    if (keep == 0 || visible_.size() <= keep || mutated("attention.keep")) return;
+    std::vector<std::pair<float, int64_t>> ranked;  // the greatest and first sort first
+    for (const int64_t t : visible_) ranked.emplace_back(-key_bias(t), t);
+    std::nth_element(ranked.begin(), ranked.begin() + args_.keep, ranked.end());
+    visible_.clear();
+    for (size_t i = 0; i < keep; ++i) visible_.push_back(ranked[i].second);
+    std::sort(visible_.begin(), visible_.end());
+  }
+
+  void score(int64_t head, const float* query) {
     const float slope = args_.slopes.present() ? args_.slopes.as<const float>()[head] : 0;
-    const float* bias = nullptr;
-    if (args_.bias.present()) {
-      bias = args_.bias.as<const float>() + row * args_.bias.strides[0] + kv_head_ * args_.bias.strides[1];
-    }
+    const bool biased = args_.key_bias.k.present();
     scores_.resize(visible_.size());
     value_.resize(static_cast<size_t>(args_.shape.head_dim));
     for (size_t i = 0; i < visible_.size(); ++i) {
@@ -235,7 +251,7 @@ class Attend {
       float s = args_.scale * host::dot(query, i < tokens_ ? read(kv_.k, t, dim) : read_entry(t, dim), dim);
       if (args_.softcap > 0) s = args_.softcap * std::tanh(s / args_.softcap);
       if (slope != 0) s -= slope * static_cast<float>(position_ - t);
-      if (bias != nullptr) s += bias[t];
+      if (biased) s += key_bias(t);
       scores_[i] = s;
     }
   }

@@ -149,6 +149,14 @@ void Ops::add_vector(const Tensor& x, const Tensor& vector) { do_add_vector(x, v
 
 void Ops::clamp(const Tensor& x, float limit) { do_clamp(x, limit); }
 
+void Ops::match_rms(const Tensor& x, const Tensor& like, float floor) { do_match_rms(x, like, floor); }
+
+void Ops::mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out) {
+  BAIZE_DCHECK(x.shape[1] % from == 0 && weights.shape[1] * x.shape[1] == from * from * out.shape[1]);
+  if (dry()) cost_.flops += 2 * x.shape[0] * from * out.shape[1];
+  do_mix_streams(x, from, weights, out);
+}
+
 void Ops::add_positions(const Tensor& table, int64_t offset, const Tensor& residual) {
   do_add_positions(table, offset, residual);
 }
@@ -278,6 +286,8 @@ void Ops::do_gate(const Tensor&, const Tensor&, Activation) { lacking("gates"); 
 void Ops::do_scale(const Tensor&, const Tensor&, float, const Tensor&) { lacking("scaling"); }
 void Ops::do_add_vector(const Tensor&, const Tensor&) { lacking("such sum"); }
 void Ops::do_clamp(const Tensor&, float) { lacking("clamping"); }
+void Ops::do_match_rms(const Tensor&, const Tensor&, float) { lacking("matching of magnitudes"); }
+void Ops::do_mix_streams(const Tensor&, int64_t, const Tensor&, const Tensor&) { lacking("several residual streams"); }
 void Ops::do_add_positions(const Tensor&, int64_t, const Tensor&) { lacking("learned positions"); }
 void Ops::do_qkv_variant(const QkvArgs&, const Tensor&, const KvView&, const Tensor&) {
   lacking("such preparation of queries and keys");

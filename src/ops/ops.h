@@ -90,12 +90,15 @@ struct AttnArgs {
   Tensor sinks = {};
   Tensor slopes = {};    // f32 [heads]: score -= slope * distance (ALiBi, Press et al. 2021); absent: none
   Tensor selected = {};  // i32 [rows, count]: the only positions a row sees, -1 for none; absent: all
-  Tensor bias = {};      // f32 [rows, kv_heads, keys]: added to the scores, -inf hides; absent: none
+  // Dynamic mask (Doge 2025): cached as keys of one head, what is added to the scores of each key [kv_heads]; of the
+  // keys in sight only the `keep` with the greatest are seen (0: all), of equal ones the first.
+  KvView key_bias = {};
+  int64_t keep = 0;
   // Older text: a row sees all entries that are whole at its position too, each its own value; `selected` then chooses
   // among them.
   KvView entries = {};
   bool plain() const {
-    return !chunked && !sinks.present() && !slopes.present() && !selected.present() && !bias.present() &&
+    return !chunked && !sinks.present() && !slopes.present() && !selected.present() && !key_bias.k.present() &&
            !entries.k.present();
   }
 };
@@ -178,7 +181,7 @@ struct ConvArgs {
 /// Step sizes and decays: a = clamp(softplus(a + bias), least, most), decay = exp(-rate * a).
 struct DecayArgs {
   Tensor rate;       // f32 [heads]: of an equal stretch of columns each
-  Tensor bias = {};  // f32 [columns]
+  Tensor bias = {};  // f32 [columns]; absent: none
   float least = 0, most = 3e38f;
 };
 
@@ -196,6 +199,12 @@ struct RecurrenceArgs {
   Tensor rate;  // f32 [heads]: the same decay at every token; absent: see RecurrenceInputs
   Tensor skip;  // f32 [heads]; absent: none
   int64_t offset = 0;
+  // Lightning attention as MiniMax-01 (2025) defines it: in blocks of so many tokens, with tables of the decays, whose
+  // rounding no recurrence has. The state keeps keys and values of the current block behind S. 0: token by token.
+  int64_t block = 0;
+  Tensor near;   // f32 [heads * block]: of a key of the same block, by distance
+  Tensor enter;  // f32 [heads * block]: of S, which is of the blocks before, by the place in the block
+  Tensor leave;  // f32 [heads * block]: of a key in the S of the next block, by its place
 };
 struct RecurrenceInputs {
   Tensor q, k;   // [rows, key_heads * key_dim]
@@ -250,7 +259,7 @@ struct RouteArgs {
 struct Experts {
   std::span<const Linear> gate;  // one an expert; empty: `up` holds gate|up, or there is no gate
   std::span<const Linear> up;    // one an expert
-  std::span<const Linear> down;  // one an expert
+  std::span<const Linear> down;  // one an expert; empty: an expert is one matrix, `up`, without an activation
   ActArgs activation;
   bool weigh_input = false;  // the routing weight multiplies x, not the result (Llama 4)
 };
@@ -258,10 +267,11 @@ struct Experts {
 /// Experts of each row.
 struct Routing {
   Tensor ids;      // i32 [rows, top_k]
-  Tensor weights;  // f32 [rows, top_k]
+  Tensor weights;  // f32 [rows, top_k]; absent (experts): 1
 };
 
-/// Token embedding table: row id of `w`, times alpha.
+/// Token embedding table: row id of `w`, times alpha. Ids beyond the table read row 0 (Gemma 3n's tables of the layers'
+/// inputs are shorter than its vocabulary).
 struct Embed {
   LinearShape shape;  // n = vocabulary, k = width
   float alpha = 1;
@@ -331,6 +341,11 @@ class Ops {
   void add_vector(const Tensor& x, const Tensor& vector);
   /// x = min(max(x, -limit), limit).                                        x [m, n]
   void clamp(const Tensor& x, float limit);
+  /// x[r] *= rms(like[r]) / sqrt(max(mean square of x[r], floor)).          x, like [m, n]
+  void match_rms(const Tensor& x, const Tensor& like, float floor);
+  /// Residual streams, side by side, mixed row by row: out[:, j] = sum over i of weights[:, j * from + i] * x[:, i].
+  ///                                      x [m, from * width], weights [m, to * from], out [m, to * width], not x
+  void mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out);
   /// What a sublayer reads of the streams, and how they will take what it gives (absent: nothing is taken).
   ///                                      x [rows, streams * hidden], logits [rows, streams * (1, 2 or 2 + streams)],
   ///                                      read [rows, hidden], weights f32 [rows, streams or streams * (1 + streams)]
@@ -408,6 +423,8 @@ class Ops {
   virtual void do_scale(const Tensor& x, const Tensor& vector, float alpha, const Tensor& out);
   virtual void do_add_vector(const Tensor& x, const Tensor& vector);
   virtual void do_clamp(const Tensor& x, float limit);
+  virtual void do_match_rms(const Tensor& x, const Tensor& like, float floor);
+  virtual void do_mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out);
   virtual void do_add_positions(const Tensor& table, int64_t offset, const Tensor& residual);
   virtual void do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q);
   virtual void do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out);

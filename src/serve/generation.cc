@@ -23,7 +23,7 @@ class Generation final : public Task {
   std::vector<TokenPrompt> make_prompts() const;
   void check_prompt(const std::vector<Token>& ids) const;
   GenRequest make_request(const std::vector<Token>& ids, uint64_t seed) const;
-  int64_t answers_each() const { return params_.best_of.value_or(params_.n); }
+  int64_t answers_each() const { return std::max<int64_t>(1, params_.best_of.value_or(params_.n)); }
   void move_on(Reply& reply);
   void drain(Answer& answer, Reply& reply);
   void take(Answer& answer, Tokens tokens, Reply& reply);
@@ -93,6 +93,11 @@ void Generation::begin(const Wake& wake) {
   if (params_.min_tokens > model_.engine->context()) {
     bad_request("min_tokens", "'min_tokens' ({}) must be at most the model's context, {}", params_.min_tokens,
                 model_.engine->context());
+  }
+  for (const LogitBias& bias : params_.logit_bias) {
+    if (bias.token < model_.engine->vocab()) continue;
+    bad_request("logit_bias", "'logit_bias' names token {}, but the vocabulary has tokens 0 to {}", bias.token,
+                model_.engine->vocab() - 1);
   }
   const uint64_t seed = params_.seed.has_value() ? *params_.seed : random_seed();
   answers_.reserve(prompts.size() * static_cast<size_t>(answers_each()));

@@ -82,7 +82,7 @@ OrderedJson answers_of(const Route& route, const OpenApiInfo& info) {
   };
   if (route.dialect != 0) error("400", "The request is wrong; param names the parameter");
   if (!route.open && info.needs_key) error("401", "A key is missing or wrong");
-  if (route.dialect != 0 || std::string_view(route.path).ends_with("*")) error("404", "There is no such model");
+  if (route.dialect != 0 || std::string_view(route.path).ends_with('*')) error("404", "There is no such model");
   if (route.dialect != 0) {
     error("413", "The body is too large");
     error("429", "Too many requests wait; Retry-After tells when to try again");
@@ -102,7 +102,7 @@ OrderedJson document(const OpenApiInfo& info) {
   for (const Route& route : routes()) {
     std::string path = route.path;
     OrderedJson operation = {{"summary", route.summary}, {"operationId", std::string(route.method) + " " + path}};
-    if (path.ends_with("*")) {
+    if (path.ends_with('*')) {
       path.replace(path.size() - 1, 1, "{name}");
       operation["parameters"] = OrderedJson::array({{{"name", "name"},
                                                      {"in", "path"},

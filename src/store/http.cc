@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cctype>
 #include <charconv>
-#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <optional>
@@ -78,6 +77,13 @@ std::string_view trimmed(std::string_view text) {
   return text;
 }
 
+// The number that the text begins with, or 0.
+double leading_number(std::string_view text) {
+  double value = 0;
+  std::from_chars(text.data(), text.data() + text.size(), value, std::chars_format::fixed);
+  return value;
+}
+
 // The server's own words: HF's X-Error-Message header, or a message field of a JSON body.
 std::string server_words(const HttpHead& head, const std::string& body) {
   const std::string message = head.header("x-error-message");
@@ -105,7 +111,7 @@ std::string server_words(const HttpHead& head, const std::string& body) {
   } else {
     message = fmt::format("{} answered HTTP {}{}{}", shown(head.url), status, said, busy ? "; try again later" : "");
   }
-  const double retry_after = std::clamp(std::atof(head.header("retry-after").c_str()), 0.0, 60.0);
+  const double retry_after = std::clamp(leading_number(head.header("retry-after")), 0.0, 60.0);
   throw HttpError(message, busy, HttpAnswer{.status = status, .retry_after = retry_after});
 }
 
@@ -211,7 +217,8 @@ struct HttpClient::Hop {
     if (line.starts_with("HTTP/")) {  // also begins the final answer after "100 Continue"
       hop.head.headers.clear();
       const size_t space = line.find(' ');
-      hop.head.status = space == std::string_view::npos ? 0 : std::atoi(std::string(line.substr(space + 1, 3)).c_str());
+      hop.head.status =
+          space == std::string_view::npos ? 0 : static_cast<int>(leading_number(line.substr(space + 1, 3)));
     } else if (const size_t colon = line.find(':'); colon != std::string_view::npos) {
       hop.head.headers[lower(trimmed(line.substr(0, colon)))] = trimmed(line.substr(colon + 1));
     }

@@ -63,8 +63,10 @@ pid_t spawn(const ProcessCall& call, int output, int errors) {
   for (std::string& text : added) environment.push_back(text.data());
   for (char** entry = environ; *entry != nullptr; ++entry) {
     bool replaced = false;
-    for (const auto& [name, value] : call.environment)
-      replaced |= std::strncmp(*entry, (name + "=").c_str(), name.size() + 1) == 0;
+    const std::string_view old(*entry);
+    for (const auto& [name, value] : call.environment) {
+      replaced = replaced || (old.starts_with(name) && old.substr(name.size()).starts_with('='));
+    }
     if (!replaced) environment.push_back(*entry);
   }
   environment.push_back(nullptr);

@@ -296,7 +296,7 @@ std::string find_model(const Store& store, std::string_view model) {
   const bool is_folder = fs::is_directory(path, ignored);
   if (!is_folder && fs::exists(path, ignored)) return std::string(model);
   if (is_folder && fs::exists(path / "config.json", ignored)) return std::string(model);
-  const std::string gguf = is_folder ? lone_gguf(path) : "";
+  std::string gguf = is_folder ? lone_gguf(path) : "";
   if (!gguf.empty()) return gguf;
   if (store.find(model) || (find_in_catalogue(model) != nullptr && !is_folder)) return store.resolve(model);
   if (is_folder) return std::string(model);  // the loader says what it lacks

@@ -60,7 +60,7 @@ class TinyLlama {
       attn.block = a;
       ffn.pre = norm(c.hidden);
       ffn.block = f;
-      model_.layers.push_back({{attn, ffn}, {}});
+      model_.layers.push_back({{attn, ffn}, {}, {}});
     }
     model_.final_norm = norm(c.hidden);
     model_.head = linear(c.other, c.vocab, c.hidden, false);

@@ -14,7 +14,7 @@ REFUSALS = [
     ("messages", "the model's context holds"),
     ("prompt", "the model's context holds"),
     ("prompt", "the prompt is empty"),
-    (None, "logit_bias names token"),
+    ("logit_bias", "but the vocabulary has tokens 0 to"),
     ("top_logprobs", "needs 'logprobs'"),
     ("stream_options", "needs 'stream'"),
     ("best_of", "must be at least 'n'"),

@@ -99,7 +99,8 @@ def test_completion_parameters(server, param, change):
 
 def test_tokens_outside_the_vocabulary(server):
     assert "500" in error_of(server.post("/v1/completions", TEXT | {"prompt": [500]}), 400)["message"]
-    assert "500" in error_of(server.post("/v1/completions", TEXT | {"logit_bias": {"500": 1}}), 400)["message"]
+    biased = error_of(server.post("/v1/completions", TEXT | {"logit_bias": {"500": 1}}), 400)
+    assert "500" in biased["message"] and biased["param"] == "logit_bias"
     assert "500" in error_of(server.post("/detokenize", {"tokens": [500]}), 400)["message"]
 
 

@@ -13,6 +13,13 @@ struct Step {
   Tensor selected{};      // i32 [rows, count]: what the last indexer chose; absent: there is none
 };
 
+/// AltUp's streams of an embedding, and back to one: [rows, hidden] and [rows, streams * hidden].
+void widen(std::span<const Linear> matrices, Ops& ops, const Tensor& x, const Tensor& streams);
+void narrow(std::span<const Linear> matrices, Ops& ops, const Tensor& streams, const Tensor& x);
+/// Before a layer, what the streams will be; after it, these corrected by what the layer made of the active one, x.
+void predict(const AltUpBlock& block, int64_t active, Ops& ops, const Tensor& streams, const Tensor& predicted);
+void correct(const AltUpBlock& block, int64_t active, Ops& ops, const Tensor& x, const Tensor& streams);
+
 /// What an indexer reads: x, the compressed queries, and its keys.
 struct IndexerInput {
   const Tensor& x;
@@ -35,6 +42,7 @@ void run(const MambaBlock& block, const Step& step, const Tensor& x, const Tenso
 void run(const ShortConvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const LruBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const Tensor& out);
+void run(const AttnExpertsBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const MatrixBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 void run(const RwkvBlock& block, const Step& step, const Tensor& x, const Tensor& out);
 

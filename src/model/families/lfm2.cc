@@ -11,7 +11,8 @@ static ModelSpec lfm2(const Meta& meta) {
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     DenseFfn& feed = ffn(spec.layers[i]);
     if (meta.flag("block_auto_adjust_ff_dim", false)) {
-      const float wide = meta.number("block_ffn_dim_multiplier", 1) * static_cast<float>(2 * feed.ff / 3);
+      const int64_t two_thirds = 2 * feed.ff / 3;
+      const float wide = meta.number("block_ffn_dim_multiplier", 1) * static_cast<float>(two_thirds);
       const int64_t step = std::max<int64_t>(1, meta.integer("block_multiple_of", 256));
       feed.ff = (static_cast<int64_t>(wide) + step - 1) / step * step;
     }

@@ -1,7 +1,7 @@
 // Speed of the CUDA backend on models of real shapes with random weights, through the one forward:
-//   cuda_bench [1b|8b|8b-q4km ...] [--decode B,...] [--prefill N,...] [--tokens N]
+//   cuda_bench [1b|8b|8b-q4km ...] [--decode B,...] [--prefill N,...] [--prompts B] [--tokens N]   ("": none)
 // Decode: batch B, prompts of 512, tokens/s = B * N / (T(N + 1 new tokens) - T(1 new token)), greedy, best of 2, host
-// work included. Prefill: one prompt of N. Floors: bytes of weights and cache over 4.27 TB/s; 720 TFLOP/s.
+// work included. Prefill: B prompts (1) of N. Floors: bytes of weights and cache over 4.27 TB/s; 720 TFLOP/s.
 #include <fmt/format.h>
 
 #include <chrono>
@@ -42,7 +42,7 @@ class Bench {
   Bench(Backend& backend, const Config& config) : backend_(backend), config_(config) { make_model(); }
 
   void decode(int64_t batch, int64_t tokens);
-  void prefill(int64_t length);
+  void prefill(int64_t batch, int64_t length);
   int64_t weight_bytes() const { return weight_bytes_; }
 
  private:
@@ -66,8 +66,9 @@ class Bench {
   }
   void make_model();
   void make_cache(int64_t batch, int64_t max_tokens);
-  // One step over `rows` rows of every sequence, the first at position `at`; returns the tokens chosen.
-  void step(int64_t batch, int64_t rows, int64_t at);
+  // One step over `rows` rows of `seqs` sequences from `first` on, at position `at`; leaves the tokens chosen.
+  void step(int64_t first, int64_t seqs, int64_t rows, int64_t at);
+  void prompts(int64_t batch, int64_t length);
   double seconds_for(int64_t batch, int64_t prompt, int64_t new_tokens);
 
   Backend& backend_;
@@ -202,7 +203,7 @@ void Bench::make_cache(int64_t batch, int64_t max_tokens) {
   views_ = kv_views(model_.spec, model_.precision, places);
 }
 
-void Bench::step(int64_t batch, int64_t rows, int64_t at) {
+void Bench::step(int64_t first, int64_t batch, int64_t rows, int64_t at) {
   const int64_t n = batch * rows;
   host_.clear();
   const auto add = [&](int64_t v) { host_.push_back(static_cast<int32_t>(v)); };
@@ -226,7 +227,7 @@ void Bench::step(int64_t batch, int64_t rows, int64_t at) {
   begin();
   for (int64_t s = 0; s < batch; ++s) add((s + 1) * rows - 1);
   begin();
-  for (int64_t i = 0; i < batch * blocks_; ++i) add(i);
+  for (int64_t i = 0; i < batch * blocks_; ++i) add(first * blocks_ + i);
   const auto bytes = static_cast<int64_t>(host_.size()) * 4;
   if (arrays_.bytes() < bytes) arrays_ = backend_.allocate(bytes + 65536);
   backend_.upload(arrays_.data(), host_.data(), bytes);
@@ -262,12 +263,23 @@ void Bench::step(int64_t batch, int64_t rows, int64_t at) {
   ops_->sample({sample_rows, chosen_}, logits);
 }
 
+// Whole prompts, as many in a step as make kStepRows.
+void Bench::prompts(int64_t batch, int64_t length) {
+  constexpr int64_t kStepRows = 16384;
+  const int64_t rows = std::min(length, kStepRows), seqs = std::min(batch, kStepRows / rows);
+  for (int64_t first = 0; first < batch; first += seqs) {
+    for (int64_t at = 0; at < length; at += rows) {
+      chosen_.clear();
+      step(first, std::min(seqs, batch - first), std::min(rows, length - at), at);
+    }
+  }
+}
+
 double Bench::seconds_for(int64_t batch, int64_t prompt, int64_t new_tokens) {
   const auto start = std::chrono::steady_clock::now();
-  chosen_.clear();
-  const int64_t piece = std::max<int64_t>(1, std::min<int64_t>(prompt, 16384 / batch));
-  for (int64_t at = 0; at < prompt; at += piece) step(batch, std::min(piece, prompt - at), at);
-  for (int64_t i = 1; i < new_tokens; ++i) step(batch, 1, prompt + i - 1);
+  prompts(batch, prompt);
+  if (new_tokens > 1) chosen_.assign(static_cast<size_t>(batch), 1);
+  for (int64_t i = 1; i < new_tokens; ++i) step(0, batch, 1, prompt + i - 1);
   return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
@@ -289,10 +301,10 @@ void Bench::decode(int64_t batch, int64_t tokens) {
   wait_ = false;
   constexpr int kRepeats = 20;
   const auto start = std::chrono::steady_clock::now();
-  for (int i = 0; i < kRepeats; ++i) step(batch, 1, 576);
+  for (int i = 0; i < kRepeats; ++i) step(0, batch, 1, 576);
   const double host = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / kRepeats;
   wait_ = true;
-  step(batch, 1, 576);
+  step(0, batch, 1, 576);
   const double device =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count() / (kRepeats + 1);
   fmt::print(
@@ -303,37 +315,42 @@ void Bench::decode(int64_t batch, int64_t tokens) {
   std::fflush(stdout);
 }
 
-void Bench::prefill(int64_t length) {
-  make_cache(1, length);
+void Bench::prefill(int64_t batch, int64_t length) {
+  make_cache(batch, length);
   double best = 1e9;
-  for (int i = 0; i < 4; ++i) best = std::min(best, seconds_for(1, length, 1));
+  for (int i = 0; i < 4; ++i) best = std::min(best, seconds_for(batch, length, 1));
   const double attention =
       2.0 * static_cast<double>(length * length * config_.heads * config_.head_dim * config_.layers);
   const double flops =
-      2.0 * static_cast<double>(linear_params_ - config_.vocab * config_.hidden) * static_cast<double>(length) +
-      attention;
+      (2.0 * static_cast<double>(linear_params_ - config_.vocab * config_.hidden) * static_cast<double>(length) +
+       attention) *
+      static_cast<double>(batch);
   const double floor_s = std::max(flops / kFlops, static_cast<double>(weight_bytes_) / kBandwidth);
-  fmt::print("{:8} prefill {:<6} {:10.1f} tok/s  {:8.3f} ms       {:5.1f} % of floor  token {}\n", config_.name, length,
-             static_cast<double>(length) / best, 1e3 * best, 100 * floor_s / best, chosen_[0]);
+  fmt::print("{:8} prefill {:>3} x {:<5} {:10.1f} tok/s  {:8.3f} ms       {:5.1f} % of floor  token {}\n", config_.name,
+             batch, length, static_cast<double>(batch * length) / best, 1e3 * best, 100 * floor_s / best, chosen_[0]);
   std::fflush(stdout);
 }
 
 std::vector<int64_t> numbers(const std::string& text) {
   std::vector<int64_t> values;
-  for (const std::string_view part : split(text, ',')) values.push_back(std::stoll(std::string(part)));
+  for (const std::string_view part : split(text, ',')) {
+    if (!part.empty()) values.push_back(std::stoll(std::string(part)));
+  }
   return values;
 }
 
 int run(int argc, char** argv) {
   std::vector<std::string> models;
   std::vector<int64_t> batches = {1}, lengths = {16, 4096};
-  int64_t tokens = 128;
+  int64_t tokens = 128, prompts = 1;
   for (int i = 1; i < argc; ++i) {
     const std::string arg = argv[i];
     if (arg == "--decode") {
       batches = numbers(argv[++i]);
     } else if (arg == "--prefill") {
       lengths = numbers(argv[++i]);
+    } else if (arg == "--prompts") {
+      prompts = std::stoll(argv[++i]);
     } else if (arg == "--tokens") {
       tokens = std::stoll(argv[++i]);
     } else {
@@ -345,7 +362,7 @@ int run(int argc, char** argv) {
     if (std::find(models.begin(), models.end(), config.name) == models.end()) continue;
     Bench bench(*backend, config);
     for (const int64_t b : batches) bench.decode(b, tokens);
-    for (const int64_t n : lengths) bench.prefill(n);
+    for (const int64_t n : lengths) bench.prefill(prompts, n);
   }
   return 0;
 }

@@ -163,7 +163,8 @@ void run(const InspectArgs& args) {
   inspected.checkpoint = open_model(args.model);
   inspected.backend = make_backend(args.config);
   inspected.compute = compute_of(args.config);
-  inspected.planned = plan_model(inspected.checkpoint, *inspected.backend, inspected.compute, limits_of(args.config));
+  inspected.planned = plan_model(inspected.checkpoint, *inspected.backend, inspected.compute,
+                                 limits_of(args.config, *inspected.backend));
   if (args.json) return print_json(inspected);
   print_model(inspected);
   print_weights(inspected);

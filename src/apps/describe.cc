@@ -95,6 +95,14 @@ std::string describe(const MlaSpec& a) {
   return text;
 }
 
+std::string describe(const CompressedAttnSpec& a) {
+  std::string text =
+      fmt::format("attention of one shared key, {} heads of {}, window {}", a.heads, a.head_dim, a.window);
+  if (a.rate > 0) text += fmt::format(", {} tokens a compressed key", a.rate);
+  if (a.indexer.top_k > 0) text += fmt::format(", sees {} of these", a.indexer.top_k);
+  return text;
+}
+
 std::string describe(const RecurrenceSpec& r) {
   return fmt::format("linear attention with decay, {} heads of {} x {}", r.heads, r.key_dim, r.value_dim);
 }
@@ -108,6 +116,10 @@ std::string describe(const LruSpec& r) { return fmt::format("gated linear recurr
 std::string describe(const RwkvSpec& r) { return fmt::format("{} mixing of {}", r.time ? "time" : "channel", r.width); }
 
 std::string describe(const LayerInputSpec& l) { return fmt::format("input of its own, {}", l.width); }
+
+std::string describe(const AttnExpertsSpec& a) {
+  return fmt::format("{} of {} experts' {}", a.top_k, a.experts, describe(a.attention));
+}
 
 std::string describe(const MatrixSpec& m) { return fmt::format("matrix to {}", m.width); }
 

@@ -53,7 +53,8 @@ LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, cons
     fail(ErrorKind::kUnsupported, "the {} backend cannot compute deterministically: take --backend cpu",
          loaded.backend->name());
   }
-  const PlannedModel planned = plan_model(checkpoint, *loaded.backend, loaded.compute, limits_of(config));
+  const PlannedModel planned =
+      plan_model(checkpoint, *loaded.backend, loaded.compute, limits_of(config, *loaded.backend));
   loaded.memory = planned.memory;
   const int64_t made_for = make_spec(*checkpoint).dims.context;
   if (planned.memory.limits.context > made_for) {

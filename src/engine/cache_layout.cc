@@ -16,7 +16,9 @@ int64_t round_up(int64_t value, int64_t step) { return (value + step - 1) / step
 // The longest block of a group that fits a page.
 int64_t block_in_page(const CacheGroup& group, int64_t page_bytes) {
   if (group.fixed()) return kMaxBlock;
-  return std::clamp(page_bytes / group.token_bytes() / kMinBlock * kMinBlock, int64_t{0}, kMaxBlock);
+  int64_t block = kMaxBlock;
+  while (block > 0 && group.page_bytes(block) > page_bytes) block -= kMinBlock;
+  return block;
 }
 
 // Share of a page that a group's block leaves unused; the worst group counts.
@@ -24,7 +26,7 @@ double waste(std::span<const CacheGroup> groups, int64_t page_bytes) {
   double worst = 0;
   for (const CacheGroup& group : groups) {
     if (group.fixed()) continue;
-    const int64_t used = block_in_page(group, page_bytes) * group.token_bytes();
+    const int64_t used = group.page_bytes(block_in_page(group, page_bytes));
     worst = std::max(worst, 1.0 - static_cast<double>(used) / static_cast<double>(page_bytes));
   }
   return worst;
@@ -32,14 +34,15 @@ double waste(std::span<const CacheGroup> groups, int64_t page_bytes) {
 
 // The widest group gets a short block, the others the longest that fits beside it.
 void choose_blocks(CacheLayout& layout) {
-  int64_t widest = 0, fixed = 0;
+  int64_t fixed = 0;
   for (const CacheGroup& group : layout.groups) {
-    widest = std::max(widest, group.token_bytes());
     if (group.fixed()) fixed = std::max(fixed, group.need.bytes);
   }
   int64_t best = 0;
   for (int64_t block = kMinBlock; block <= kUsualBlock; block += kMinBlock) {
-    const int64_t candidate = round_up(std::max(block * widest, fixed), kPageAlignment);
+    int64_t widest = fixed;
+    for (const CacheGroup& group : layout.groups) widest = std::max(widest, group.page_bytes(block));
+    const int64_t candidate = round_up(widest, kPageAlignment);
     if (best == 0 || waste(layout.groups, candidate) <= waste(layout.groups, best)) best = candidate;
   }
   layout.page_bytes = best;
@@ -89,7 +92,7 @@ std::vector<StatePlace> CacheLayout::places(void* base, Place place, int64_t pag
   result.reserve(states.size());
   for (const StateSlot& slot : states) {
     const CacheGroup& group = groups[static_cast<size_t>(slot.group)];
-    const int64_t offset = group.fixed() ? 0 : slot.index * group.need.bytes * group.block;
+    const int64_t offset = group.fixed() ? 0 : slot.index * group.need.page_bytes(group.block);
     void* data = base == nullptr ? nullptr : static_cast<std::byte*>(base) + offset;
     result.push_back({data, place, pages, page_bytes, group.block, slot.group, group.fixed() ? slot.index : 0});
   }

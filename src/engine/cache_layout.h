@@ -19,7 +19,9 @@ struct CacheGroup {
 
   /// States of fixed size: the sequence has one page a state, in their order, from its first token to its last.
   bool fixed() const { return need.kind == StateNeed::Kind::kFixed; }
-  int64_t token_bytes() const { return fixed() ? 0 : states * need.bytes; }
+  /// Rounded up where a state keeps one entry for several tokens.
+  int64_t token_bytes() const { return fixed() ? 0 : (states * need.bytes + need.stride - 1) / need.stride; }
+  int64_t page_bytes(int64_t tokens) const { return fixed() ? 0 : states * need.page_bytes(tokens); }
   /// Pages of a sequence that has places for `tokens` tokens, none of which slid out.
   int64_t pages(int64_t tokens) const { return fixed() ? states : (tokens + block - 1) / block; }
 };

@@ -100,8 +100,15 @@ Engine::Engine(std::shared_ptr<const Model> model, Backend& backend, Compute com
     : model_(std::move(model)),
       limits_(limits),
       runner_(model_, backend, compute, limits.step(), limits.pages(cache_layout(*model_))),
-      scheduler_(runner_.layout(), limits.scheduler(runner_.layout())),
+      scheduler_(runner_.layout(), scheduler_limits()),
       thread_([this] { loop(); }) {}
+
+SchedulerLimits Engine::scheduler_limits() {
+  SchedulerLimits most = limits_.scheduler(runner_.layout());
+  const int64_t suited = runner_.warm_up();
+  if (limits_.measure_step) most.rows = suited;
+  return most;
+}
 
 Engine::~Engine() {
   {

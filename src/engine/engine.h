@@ -21,11 +21,12 @@ namespace baize {
 
 /// What an engine serves at once, and the memory that this takes.
 struct EngineLimits {
-  int64_t context = 0;       // tokens of the longest sequence
-  int64_t step_rows = 512;   // tokens computed in one step: more than that delays the streams that run
-  int64_t seqs = 64;         // sequences that run at once; others wait
-  int64_t waiting = 1024;    // requests; one more is refused
-  int64_t cache_tokens = 0;  // that the cache holds, all sequences together; at least `context`
+  int64_t context = 0;        // tokens of the longest sequence
+  int64_t step_rows = 512;    // tokens computed in one step: more than that delays the streams that run
+  int64_t seqs = 64;          // sequences that run at once; others wait
+  int64_t waiting = 1024;     // requests; one more is refused
+  int64_t cache_tokens = 0;   // that the cache holds, all sequences together; at least `context`
+  bool measure_step = false;  // step_rows becomes what the backend computes in about EngineHabits::step_seconds
 
   StepLimits step() const;
   /// Pages of the cache: at least those of one sequence of `context` tokens.
@@ -58,6 +59,7 @@ class Engine {
   struct Step;
   using Outbox = std::vector<std::pair<std::shared_ptr<RequestState>, Event>>;
 
+  SchedulerLimits scheduler_limits();
   void loop();
   void end_cancelled(Outbox& outbox);
   void complete(Step& step);

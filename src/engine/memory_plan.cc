@@ -10,8 +10,7 @@ namespace baize {
 
 namespace {
 
-constexpr int64_t kSizeStep = 256;           // contexts and caches that are cut to fit are multiples of it
-constexpr int64_t kTokensPerSequence = 512;  // of cache, where nothing else was asked for
+constexpr int64_t kSizeStep = 256;  // contexts and caches that are cut to fit are multiples of it
 
 std::shared_ptr<const Model> dry_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend,
                                        Compute compute, int64_t context) {
@@ -31,11 +30,13 @@ int64_t largest_fitting(int64_t most, const Fits& fits) {
 
 }  // namespace
 
-EngineLimits limits_of(const EngineConfig& config) {
+EngineLimits limits_of(const EngineConfig& config, const Backend& backend) {
+  const EngineHabits habits = backend.habits();
   EngineLimits limits{.context = config.ctx, .cache_tokens = config.cache};
-  if (config.parallel > 0) limits.seqs = config.parallel;
+  limits.seqs = config.parallel > 0 ? config.parallel : habits.seqs;
+  limits.step_rows = config.step > 0 ? config.step : habits.step_rows;
+  limits.measure_step = config.step == 0 && habits.warms_up;
   if (config.queue > 0) limits.waiting = config.queue;
-  if (config.step > 0) limits.step_rows = config.step;
   return limits;
 }
 
@@ -60,8 +61,8 @@ PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Bac
   };
   const auto fits = [](const MemoryPlan& plan) { return plan.total() <= plan.available; };
   const int64_t context = planned.dry->spec.dims.context;
-  const int64_t cache =
-      std::max(context, limits.cache_tokens > 0 ? limits.cache_tokens : limits.seqs * kTokensPerSequence);
+  const int64_t cache = std::max(
+      context, limits.cache_tokens > 0 ? limits.cache_tokens : limits.seqs * backend.habits().cache_tokens_per_seq);
   planned.memory = plan_for(context, cache);
   if (fits(planned.memory)) return planned;
   if (limits.cache_tokens == 0 && cache > context) {

@@ -16,8 +16,9 @@ struct MemoryPlan {
   int64_t total() const { return weights + run.total(); }
 };
 
-/// The limits that the settings ask for; `context` and `cache_tokens` are 0 where the choice is left to the plan.
-EngineLimits limits_of(const EngineConfig& config);
+/// The limits that the settings ask for, or the backend's habits; `context` and `cache_tokens` are 0 where the choice
+/// is left to the plan.
+EngineLimits limits_of(const EngineConfig& config, const Backend& backend);
 
 /// `model` is a dry one.
 MemoryPlan plan_memory(const Model& model, Backend& backend, Compute compute, const EngineLimits& limits);

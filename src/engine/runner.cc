@@ -1,9 +1,11 @@
 #include "engine/runner.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "base/check.h"
+#include "base/clock.h"
 
 namespace baize {
 
@@ -21,12 +23,14 @@ class ArrayPlan {
     input_.q_start = add({limits.seqs + 1});
     input_.kv_len = add({limits.seqs});
     input_.out_rows = add({limits.out_rows});
+    before_tables_ = bytes_;
     for (size_t g = 0; g < layout.groups.size(); ++g) {
       input_.block_tables[g] = add({limits.seqs, layout.groups[g].pages(limits.context)});
     }
   }
   const StepInput& input() const { return input_; }
   int64_t bytes() const { return bytes_; }
+  int64_t bytes_before_tables() const { return before_tables_; }
 
  private:
   Tensor add(const Shape& shape) {
@@ -38,7 +42,7 @@ class ArrayPlan {
 
   void* base_;
   Place place_;
-  int64_t bytes_ = 0;
+  int64_t bytes_ = 0, before_tables_ = 0;
   StepInput input_;
 };
 
@@ -58,6 +62,13 @@ StepInput cut_to(const StepInput& arrays, int64_t rows, int64_t seqs, int64_t ou
     if (table.present()) table = table.rows(0, seqs);
   }
   return input;
+}
+
+// A table for the limits, cut to `seqs` rows that hold `pages` pages and lie side by side. Rows grow by doubling, so
+// that the shape of a step, by which a recorded one is known, seldom changes.
+Tensor cut_table(const Tensor& table, int64_t seqs, int64_t pages) {
+  const auto wide = static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(std::max<int64_t>(pages, 1))));
+  return Tensor(table.data, table.dtype, {seqs, std::min(wide, table.shape[1])}, table.place);
 }
 
 }  // namespace
@@ -82,7 +93,9 @@ class Runner::Inputs {
  public:
   Inputs(Backend& backend, const CacheLayout& layout, const StepLimits& limits, std::vector<KvView> kv)
       : backend_(backend), limits_(limits), kv_(std::move(kv)) {
-    const int64_t bytes = ArrayPlan(layout, limits, nullptr, {}).bytes();
+    const ArrayPlan sizes(layout, limits, nullptr, {});
+    const int64_t bytes = sizes.bytes();
+    before_tables_ = sizes.bytes_before_tables();
     device_ = backend.allocate(bytes);
     device_arrays_ = ArrayPlan(layout, limits, device_.data(), device_.place()).input();
     if (device_.place().kind != Place::kHost) host_ = Buffer::host(bytes);
@@ -96,10 +109,10 @@ class Runner::Inputs {
     StepInput input = cut_to(device_arrays_, plan.rows(), seqs, plan.out_rows());
     fill_ids(plan, in_flight);
     input.max_kv_len = fill_rows(plan);
-    for (size_t g = 0; g < plan.pages.size(); ++g) fill_table(plan, g);
+    for (size_t g = 0; g < plan.pages.size(); ++g) input.block_tables[g] = fill_table(plan, g);
     auto* out_rows = std::copy(plan.draw_rows.begin(), plan.draw_rows.end(), host_arrays_.out_rows.as<int32_t>());
     std::copy(plan.score_rows.begin(), plan.score_rows.end(), out_rows);
-    if (host_.data() != nullptr) backend_.upload(device_.data(), host_.data(), host_.bytes());
+    if (host_.data() != nullptr) upload_arrays(input);
     input.kv = kv_;
     return input;
   }
@@ -137,19 +150,39 @@ class Runner::Inputs {
     return longest;
   }
 
-  void fill_table(const StepPlan& plan, size_t group) {
+  // Returns the device's table.
+  Tensor fill_table(const StepPlan& plan, size_t group) {
+    const std::vector<int64_t>& counts = plan.page_counts[group];
+    const Tensor& whole = host_arrays_.block_tables[group];
+    if (counts.empty() || !whole.present()) return {};
+    const auto seqs = static_cast<int64_t>(counts.size());
+    const int64_t longest = *std::max_element(counts.begin(), counts.end());
+    BAIZE_CHECK(longest <= whole.shape[1]);
+    const Tensor table = cut_table(whole, seqs, longest);
     const int32_t* from = plan.pages[group].data();
-    for (size_t s = 0; s < plan.page_counts[group].size(); ++s) {
-      const Tensor row = host_arrays_.block_tables[group].rows(static_cast<int64_t>(s), 1);
-      const int64_t count = plan.page_counts[group][s];
-      BAIZE_CHECK(count <= row.shape[1]);
-      std::copy_n(from, count, row.as<int32_t>());
+    for (int64_t s = 0; s < seqs; ++s) {
+      const int64_t count = counts[static_cast<size_t>(s)];
+      std::copy_n(from, count, table.rows(s, 1).as<int32_t>());
       from += count;
+    }
+    return cut_table(device_arrays_.block_tables[group], seqs, longest);
+  }
+
+  // The arrays before the tables go with the first table, in one copy; of tables only what is used.
+  void upload_arrays(const StepInput& input) {
+    auto* to = static_cast<std::byte*>(device_.data());
+    const auto* from = static_cast<const std::byte*>(host_.data());
+    const auto used = [&](size_t g) { return input.block_tables[g].present() ? input.block_tables[g].bytes() : 0; };
+    backend_.upload(to, from, before_tables_ + used(0));
+    for (size_t g = 1; g < input.block_tables.size(); ++g) {
+      const int64_t at = used(g) == 0 ? 0 : static_cast<std::byte*>(input.block_tables[g].data) - to;
+      backend_.upload(to + at, from + at, used(g));
     }
   }
 
   Backend& backend_;
   StepLimits limits_;
+  int64_t before_tables_ = 0;  // bytes
   std::vector<KvView> kv_;
   Buffer device_, host_;
   StepInput device_arrays_, host_arrays_;
@@ -174,7 +207,12 @@ Runner::Memory Runner::memory(const Model& model, Backend& backend, Compute comp
 
 Runner::Runner(std::shared_ptr<const Model> model, Backend& backend, Compute compute, const StepLimits& limits,
                int64_t pages)
-    : model_(std::move(model)), tables_(model_->tables), backend_(backend), layout_(cache_layout(*model_)) {
+    : model_(std::move(model)),
+      tables_(model_->tables),
+      backend_(backend),
+      layout_(cache_layout(*model_)),
+      limits_(limits),
+      pages_(pages) {
   const Memory needed = memory(*model_, backend, compute, limits, pages);
   cache_ = backend.allocate(needed.cache);
   logits_ = backend.allocate(needed.logits);
@@ -184,6 +222,43 @@ Runner::Runner(std::shared_ptr<const Model> model, Backend& backend, Compute com
 }
 
 Runner::~Runner() = default;
+
+// A step of one-token sequences as long as there may be so many, else of one prompt; their pages are any.
+StepPlan Runner::trial(int64_t rows) const {
+  StepPlan plan;
+  const int64_t seqs = rows <= std::min(limits_.seqs, limits_.out_rows) ? rows : 1;
+  for (int64_t s = 0; s < seqs; ++s) {
+    plan.parts.push_back({.seq = static_cast<SeqId>(s), .rows = rows / seqs, .draw = s});
+    plan.draw_rows.push_back(static_cast<int32_t>((s + 1) * (rows / seqs) - 1));
+    plan.draws.push_back({.params = {.temperature = 0}, .history = {}, .drawn = {}, .bias = {}});
+    for (size_t g = 0; g < layout_.groups.size(); ++g) {
+      plan.page_counts[g].push_back(layout_.groups[g].pages(rows / seqs));
+      for (int64_t page = 0; page < plan.page_counts[g].back(); ++page) {
+        plan.pages[g].push_back(static_cast<int32_t>(page % pages_));
+      }
+    }
+  }
+  plan.ids.assign(static_cast<size_t>(rows), 0);
+  return plan;
+}
+
+int64_t Runner::warm_up() {
+  const EngineHabits habits = backend_.habits();
+  if (!habits.warms_up) return limits_.rows;
+  constexpr int64_t kSmallestBudget = 256;
+  int64_t suited = 1;
+  const int64_t most = std::min(limits_.rows, limits_.context);
+  for (int64_t rows = 1, next = 0; rows <= most; rows = next) {
+    next = rows == most ? most + 1 : std::min<int64_t>(rows < 16 ? 16 : 2 * rows, most);
+    const StepPlan plan = trial(rows);
+    run(plan);
+    const double start = now_seconds();
+    run(plan);
+    if (rows <= kSmallestBudget || now_seconds() - start <= habits.step_seconds) suited = rows;
+  }
+  drawn_.clear();
+  return suited;
+}
 
 StepResult Runner::run(const StepPlan& plan) {
   copy_pages(plan);

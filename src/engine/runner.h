@@ -46,6 +46,11 @@ class Runner {
 
   const CacheLayout& layout() const { return layout_; }
 
+  /// Where the backend wants it: runs steps of several sizes, so that kernels are chosen and loaded before the first
+  /// request, and returns the rows of the largest that took no longer than EngineHabits::step_seconds; else the limit.
+  /// What it writes to the cache is never read. Before the first plan.
+  int64_t warm_up();
+
   /// Computes the step and returns when it is done. The plan must stay within the limits, and plans must come in the
   /// order in which they were made. After an exception nothing was drawn, and the same plan may be run again.
   StepResult run(const StepPlan& plan);
@@ -53,6 +58,7 @@ class Runner {
  private:
   class Inputs;
 
+  StepPlan trial(int64_t rows) const;
   void copy_pages(const StepPlan& plan);
   void draw(const StepPlan& plan, const Tensor& logits, StepResult& result);
 
@@ -60,6 +66,8 @@ class Runner {
   MappedTables tables_;
   Backend& backend_;
   CacheLayout layout_;
+  StepLimits limits_;
+  int64_t pages_;
   Buffer cache_, logits_;
   std::unique_ptr<Inputs> inputs_;
   std::unique_ptr<Ops> ops_;

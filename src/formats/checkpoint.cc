@@ -35,6 +35,11 @@ const SourceTensor* Checkpoint::find(std::string_view name) const {
   return nullptr;
 }
 
+const SourceTensor* Checkpoint::find_integers(std::string_view name) const {
+  const auto it = integers_.find(std::string(name));
+  return it == integers_.end() ? nullptr : &it->second;
+}
+
 // Fills one Checkpoint. The functions below decide what is opened; this keeps the list and its index consistent.
 struct CheckpointBuilder {
   std::shared_ptr<Checkpoint> out;
@@ -45,6 +50,10 @@ struct CheckpointBuilder {
   void set_generation_config(Json value) { *out->generation_config_ = std::move(value); }
   void set_gguf(std::shared_ptr<const GgufFile> file) { out->gguf_ = std::move(file); }
   void add(SourceTensor tensor) { out->tensors_.push_back(std::move(tensor)); }
+  void add_integers(SourceTensor tensor) {
+    const std::string name = tensor.name;
+    out->integers_.emplace(name, std::move(tensor));
+  }
   void add(UnsupportedTensor tensor) { out->unsupported_.emplace(std::move(tensor.name), std::move(tensor.what)); }
 
   std::shared_ptr<const Checkpoint> finish() {
@@ -248,6 +257,7 @@ void add_shard(CheckpointBuilder& builder, const fs::path& path, WeightMap& unse
     check(tensor.name);
     builder.add(std::move(tensor));
   }
+  for (SourceTensor& tensor : content.integers) builder.add_integers(std::move(tensor));
   for (UnsupportedTensor& tensor : content.unsupported) {
     check(tensor.name);
     builder.add(std::move(tensor));

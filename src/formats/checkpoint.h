@@ -39,6 +39,8 @@ class Checkpoint {
   /// nullptr when absent. Throws Error(kUnsupported) when the file has the tensor in an element type that Baize does
   /// not compute with (safetensors files often carry integer buffers that no one asks for).
   const SourceTensor* find(std::string_view name) const;
+  /// A table of whole numbers (kI64) of a safetensors file; these are not among tensors(). nullptr when absent.
+  const SourceTensor* find_integers(std::string_view name) const;
 
   /// The (first) GGUF file, for its vocabulary; null for Hugging Face folders.
   const GgufFile* gguf() const { return gguf_.get(); }
@@ -53,7 +55,8 @@ class Checkpoint {
   std::string path_;
   std::unique_ptr<nlohmann::json> metadata_, generation_config_;
   std::vector<SourceTensor> tensors_;
-  std::unordered_map<std::string_view, size_t> index_;        // name -> position in tensors_
+  std::unordered_map<std::string_view, size_t> index_;  // name -> position in tensors_
+  std::unordered_map<std::string, SourceTensor> integers_;
   std::unordered_map<std::string, std::string> unsupported_;  // name -> the file's own name of its element type
   std::shared_ptr<const GgufFile> gguf_;
 };

@@ -174,6 +174,11 @@ class Reader {
 
   void add(Extent& e) {
     const ElementType* element = find_element_type(e.type);
+    if (e.type == "I64" && e.shape.size() <= Shape::kMaxRank) {
+      const auto bytes = data_.subspan(e.begin, e.end - e.begin);
+      const Shape shape(std::span<const int64_t>(e.shape));
+      out_.integers.push_back({e.name, QuantFormat::plain(DType::kI64), shape, bytes, file_});
+    }
     if (element == nullptr || !element->dtype) {
       out_.unsupported.push_back({std::move(e.name), "the element type " + in_quotes(e.type)});
       return;

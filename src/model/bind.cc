@@ -152,6 +152,7 @@ Rope Binder::rope(const RopeSpec& spec) {
   bound.inv_freq = store_.small(inverse_frequencies(spec));
   bound.scale = mutated("rope.attention_factor") ? 1 : spec.attention_factor;
   bound.interleaved = spec.interleaved && !mutated("rope.interleaved");
+  bound.offset = mutated("rope.offset") ? 0 : spec.offset;
   if (spec.kind == RopeSpec::Kind::kDynamic && !mutated("rope.dynamic")) {
     bound.dynamic_factor = spec.factor;
     bound.dynamic_length = spec.original_length;
@@ -161,16 +162,34 @@ Rope Binder::rope(const RopeSpec& spec) {
   return bound;
 }
 
+HyperBlock Binder::hyper(const std::string& name, int64_t layer, int64_t sites) {
+  const HyperSpec& spec = model_->spec.hyper;
+  HyperBlock block;
+  if (spec.streams == 1) return block;
+  const int64_t logits = spec.streams * (sites < 3 ? sites : 2 + spec.streams);
+  block.logits = linear(name + "_fn", logits, spec.streams * hidden(), {.layer = layer});
+  block.args.streams = spec.streams;
+  block.args.mix_rounds = mutated("hyper.mix") ? 0 : spec.mix_rounds;
+  block.args.magnitude = mutated("hyper.magnitude") ? 1 : spec.magnitude;
+  block.args.eps = spec.eps;
+  block.args.post_eps = spec.post_eps;
+  block.args.norm_eps = spec.norm_eps;
+  block.args.scale = small(need_vector(name + "_scale.weight", sites, layer));
+  block.args.base = small(need_vector(name + "_base.weight", logits, layer));
+  return block;
+}
+
 BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t own) {
   using Input = Sublayer::Input;
   BoundSublayer bound;
   const int64_t layer = sub.weights_of < 0 ? own : sub.weights_of;
   const auto* mixing = std::get_if<RwkvSpec>(&sub.block);
   const bool feeds = std::holds_alternative<DenseFfn>(sub.block) || std::holds_alternative<MoeFfn>(sub.block) ||
-                     std::holds_alternative<MatrixSpec>(sub.block) || (mixing != nullptr && !mixing->time);
+                     (mixing != nullptr && !mixing->time);
   const bool own_input = std::holds_alternative<LayerInputSpec>(sub.block);
   const bool given = sub.input == Input::kStreamAndGiven;
-  const std::string stem = own_input ? "layer" : given ? "given" : feeds ? "ffn" : "attn";
+  const bool matrix = std::holds_alternative<MatrixSpec>(sub.block);
+  const std::string stem = own_input ? "layer" : matrix ? "matrix" : given ? "given" : feeds ? "ffn" : "attn";
   bound.input = mutated("residual.given") && sub.input != Input::kWithEmbedding ? Input::kStream : sub.input;
   bound.pre = norm(sub.pre, stem + ".norm", (sub.input == Input::kWithEmbedding ? 2 : 1) * hidden(), layer);
   const float scale = mutated("residual.scale") ? 1 : sub.scale;
@@ -184,9 +203,11 @@ BoundSublayer Binder::bind_sublayer(const Sublayer& sub, int64_t own) {
   }
   bound.parallel = sub.parallel && !mutated("residual.parallel");
   bound.from_normed = sub.from_normed && !mutated("residual.from_normed");
+  bound.input_scale = sub.with_input && !mutated("residual.with_input") ? scale : 0;
   bound.alpha = mutated("residual.alpha") ? 1 : sub.alpha;
   bound.alphas = small(vector(stem + ".residual.weight", hidden(), layer));
   bound.after = norm(sub.after, stem + ".after", hidden(), layer);
+  bound.hyper = hyper(stem + ".hyper", layer, model_->spec.hyper.mix_rounds > 0 ? 3 : 2);
   return bound;
 }
 
@@ -228,6 +249,7 @@ void Binder::bind_embed_and_head() {
     model_->head_block.proj = linear("head.proj", width, dims.hidden, {});
   }
   model_->embed_block.norm = norm(spec.norm, "embed.norm", dims.hidden, -1);
+  model_->head_block.hyper = hyper("head.hyper", -1, 1);
   Tensor& positions = model_->embed_block.positions;
   if (spec.positions == EmbedSpec::Positions::kLearned && !mutated("embed.positions")) {
     const SourceTensor& stored = names_.need("embed.positions.weight");
@@ -273,6 +295,7 @@ void Binder::bind_layer_inputs() {
 std::unique_ptr<const Model> Binder::bind() {
   bind_embed_and_head();
   bind_layer_inputs();
+  bind_streams();
   for (size_t i = 0; i < model_->spec.layers.size(); ++i) {
     const auto index = static_cast<int64_t>(i);
     const LayerSpec& spec = model_->spec.layers[i];
@@ -280,6 +303,7 @@ std::unique_ptr<const Model> Binder::bind() {
     BoundLayer& layer = model_->layers.emplace_back();
     for (const Sublayer& sub : spec.sub) layer.sub.push_back(bind_sublayer(sub, index));
     if (spec.scaled) layer.scale = small(vector("layer.scale.weight", 1, index));
+    if (model_->spec.altup.streams > 0) layer.altup = altup(index);
   }
   model_->final_norm = norm(model_->spec.final_norm, "final_norm", model_->spec.dims.hidden, -1);
   names_.check_all_used();

@@ -67,6 +67,7 @@ void Binder::attention_matrices(const AttnSpec& spec, int64_t layer, AttnBlock& 
   } else if (spec.kv_from >= 0) {
     parts_of.part[0] = linear("attn.q", q, width, place);
     parts_of.count = 1;
+    for (const char* unread : {"attn.k.weight", "attn.v.weight", "attn.k_norm.weight"}) names_.find(unread, layer);
   } else {
     const std::array<std::string, 3> own = {"attn.q", "attn.k", spec.values_are_keys ? "attn.k" : "attn.v"};
     const std::array<int64_t, 3> widths = {q, k, v};
@@ -151,6 +152,14 @@ AttnBlock Binder::bind_block(const AttnSpec& spec, int64_t layer, float scale) {
     block.qkv_args.temperature = {spec.temperature_scale, spec.temperature_length, spec.temperature_offset};
   }
   attention_norms(spec, layer, block);
+  if (spec.keep > 0) {
+    std::vector<float> rates = need_vector("attn.mask_rate.weight", spec.kv_heads, layer);
+    for (float& rate : rates) rate = -rate;
+    block.mask = {linear("attn.mask", spec.kv_heads, spec.kv_heads * block.v_dim, {.layer = layer}),
+                  {.rate = store_.small(rates)},
+                  spec.keep,
+                  states_++};
+  }
   if (spec.differential > 0) {
     const auto dot = [&](const char* a, const char* b) {
       const std::vector<float> x = need_vector(a, spec.head_dim, layer), y = need_vector(b, spec.head_dim, layer);
@@ -169,15 +178,48 @@ IndexerBlock Binder::indexer(const IndexerSpec& spec, int64_t q_rank, int64_t la
   IndexerBlock block;
   model_->selected = std::max(model_->selected, spec.top_k);
   if (spec.shared) return block;
-  block.state = states_++;
   const float scale = 1 / std::sqrt(static_cast<float>(spec.heads * spec.head_dim));
   block.q = linear("index.q", spec.heads * spec.head_dim, q_rank, {.layer = layer});
-  block.k = linear("index.k", spec.head_dim, hidden(), {.layer = layer});
   block.weights = linear("index.weights", spec.heads, hidden(), {.layer = layer, .alpha = scale});
   block.qkv_args.shape = {spec.heads, 1, spec.head_dim};
-  block.qkv_args.k_norm = norm(spec.k_norm, "index.k_norm", spec.head_dim, layer);
+  block.qkv_args.store = spec.k_norm.present;  // else compressed keys of its own
+  if (block.qkv_args.store) {
+    block.state = states_++;
+    block.k = linear("index.k", spec.head_dim, hidden(), {.layer = layer});
+    block.qkv_args.k_norm = norm(spec.k_norm, "index.k_norm", spec.head_dim, layer);
+  }
   block.qkv_args.rope = rope(spec.rope);
   block.args = {spec.heads, spec.head_dim, spec.top_k};
+  return block;
+}
+
+AttnExpertsBlock Binder::bind_block(const AttnExpertsSpec& spec, int64_t layer, float scale) {
+  const AttnSpec& a = spec.attention;
+  const int64_t width = a.kv_heads * a.head_dim;
+  AttnExpertsBlock block;
+  block.state = states_++;
+  block.router = linear("attn.router", spec.experts, hidden(), {.layer = layer});
+  block.kv = linear("attn.kv", 2 * width, hidden(), {.layer = layer});
+  const auto each = [&](const char* name, int64_t n, int64_t k, float alpha, std::vector<Linear>& to) {
+    const SourceTensor& stored = checked(names_.need(std::string(name) + ".weight", layer), {spec.experts, n, k});
+    const SourceTensor& all = derived_.reshaped(stored, {spec.experts * n, k});
+    for (int64_t e = 0; e < spec.experts; ++e) {
+      to.push_back(linear_of(derived_.rows(all, e * n, n), name, {.layer = layer, .alpha = alpha, .expert = e}, {}));
+    }
+  };
+  each("attn.all.q", width, hidden(), 1, block.q);
+  each("attn.all.o", hidden(), width, scale, block.o);
+  block.route.top_k = spec.top_k;
+  block.route.score = RouteArgs::Score::kLogit;
+  block.route.softmax_last = true;
+  block.args.shape = {a.kv_heads, a.kv_heads, a.head_dim};
+  block.args.scale = a.scale;
+  block.args.window = a.window;
+  block.qkv_args.shape = {a.heads, a.kv_heads, a.head_dim};
+  block.qkv_args.rope = rope(a.rope);
+  std::vector<float> bias = vector("attn.out.bias", hidden(), layer);
+  for (float& b : bias) b *= scale;
+  block.out_bias = small(bias);
   return block;
 }
 

@@ -1,5 +1,6 @@
 // Binding of feed-forwards: dense ones, and mixtures of experts stored one by one or all in one tensor.
 #include <cmath>
+#include <cstring>
 
 #include "base/error.h"
 #include "base/mutate.h"
@@ -93,6 +94,23 @@ void Binder::experts_together(const MoeFfn& spec, int64_t layer, float scale, Mo
   bind_all("moe.all.down", hidden(), ff, spec.transposed || spec.turned_down, scale, block.down);
 }
 
+// The experts of each token id, [vocabulary, top_k].
+Tensor Binder::experts_by_token(const MoeFfn& spec, int64_t layer) {
+  const int64_t vocab = model_->spec.dims.vocab;
+  const SourceTensor& table = checked(names_.need_integers("moe.by_token.weight", layer), {vocab, spec.top_k});
+  std::vector<int32_t> ids(static_cast<size_t>(vocab * spec.top_k));
+  for (size_t i = 0; i < ids.size() && !options_.dry; ++i) {
+    int64_t id = 0;
+    std::memcpy(&id, table.bytes.data() + i * sizeof(id), sizeof(id));
+    if (id < 0 || id >= spec.experts) {
+      fail(ErrorKind::kCorrupt, "{}: tensor {} names expert {} of {}", model_->checkpoint->path(), table.name, id,
+           spec.experts);
+    }
+    ids[i] = static_cast<int32_t>(id);
+  }
+  return store_.small(ids).reshaped({vocab, spec.top_k});
+}
+
 LayerInputBlock Binder::bind_block(const LayerInputSpec& spec, int64_t layer, float scale) {
   LayerInputBlock block;
   block.gate = linear("layer.gate", spec.width, hidden(), {.layer = layer});
@@ -103,12 +121,19 @@ LayerInputBlock Binder::bind_block(const LayerInputSpec& spec, int64_t layer, fl
 }
 
 MatrixBlock Binder::bind_block(const MatrixSpec& spec, int64_t layer, float scale) {
-  return {linear("matrix", spec.width, hidden(), {.layer = layer, .alpha = scale})};
+  const Place place{.layer = layer, .alpha = scale};
+  if (spec.rank == 0) return {linear("matrix", spec.width, hidden(), place), {}};
+  return {linear("matrix.up", spec.width, spec.rank, place),
+          linear("matrix.down", spec.rank, hidden(), {.layer = layer})};
 }
 
 MoeBlock Binder::bind_block(const MoeFfn& spec, int64_t layer, float scale) {
   MoeBlock block;
-  block.router = linear("moe.router", spec.experts, hidden(), {.layer = layer});
+  // Where the choice's bias is stored as the router's, it is not added to the logits.
+  const bool biased = names_.find("moe.router.bias", layer) != names_.find("moe.choice.bias", layer);
+  const SourceTensor& router = checked(names_.need("moe.router.weight", layer), {spec.experts, hidden()});
+  block.router = linear_of(router, "moe.router", {.layer = layer},
+                           biased ? bias_of("moe.router", spec.experts, {.layer = layer}) : std::vector<float>());
   block.router_norm = norm(spec.router_norm, "moe.router_norm", hidden(), layer);
   block.router_softcap = spec.router_softcap;
   RouteArgs& route = block.route;
@@ -123,6 +148,7 @@ MoeBlock Binder::bind_block(const MoeFfn& spec, int64_t layer, float scale) {
   route.scale = mutated("moe.scale") ? 1 : spec.scale;
   route.sparse_mixer = spec.sparse_mixer;
   if (!mutated("moe.choice_bias")) route.bias = small(vector("moe.choice.bias", spec.experts, layer));
+  if (spec.hashed && !mutated("moe.hashed")) route.by_token = experts_by_token(spec, layer);
   const float routed = scale * spec.routed_scale;
   const bool apart = names_.find("moe.up.weight", layer, 0) != nullptr;
   apart ? experts_apart(spec, layer, routed, block) : experts_together(spec, layer, routed, block);

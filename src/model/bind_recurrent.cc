@@ -131,6 +131,19 @@ void Binder::separate_inputs(const RecurrenceSpec& spec, int64_t layer, bool low
   block.in.part[block.in.count++] = linear_of(derived_.stacked(all), "rec.in", {.layer = layer}, {});
 }
 
+// Stored as [heads, block, 1] by place, and [heads, block, block] by two places, of which only the distance counts.
+void Binder::decay_tables(const RecurrenceSpec& spec, int64_t layer, RecurrenceArgs& args) {
+  const int64_t heads = spec.heads, block = spec.block;
+  if (block == 0 || mutated("recurrence.block")) return;
+  const std::vector<float> pairs = need_vector("rec.near.weight", heads * block * block, layer);
+  std::vector<float> near;
+  for (int64_t i = 0; i < heads * block; ++i) near.push_back(pairs[static_cast<size_t>(i * block)]);
+  args.block = block;
+  args.near = store_.small(near);
+  args.enter = store_.small(need_vector("rec.enter.weight", heads * block, layer));
+  args.leave = store_.small(need_vector("rec.leave.weight", heads * block, layer));
+}
+
 RecurrenceBlock Binder::bind_block(const RecurrenceSpec& spec, int64_t layer, float scale) {
   using Kind = RecurrenceSpec::Kind;
   RecurrenceBlock block;
@@ -160,6 +173,7 @@ RecurrenceBlock Binder::bind_block(const RecurrenceSpec& spec, int64_t layer, fl
     std::vector<float> rates = need_vector("rec.slope.weight", spec.heads, layer);
     for (float& rate : rates) rate = mutated("recurrence.decay") ? 1 : std::exp(-rate);
     args.rate = store_.small(rates);
+    decay_tables(spec, layer, args);
   } else {
     block.decay.rate = store_.small(negated_exp(need_vector("rec.a_log.weight", spec.heads, layer)));
     block.decay.bias = store_.small(need_vector("rec.dt.bias", args.channel_decay ? keys : spec.heads, layer));

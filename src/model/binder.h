@@ -40,10 +40,14 @@ class Binder {
   };
 
   void bind_embed_and_head();
+  /// `sites`: what there is of reading, adding to and mixing the streams.
+  HyperBlock hyper(const std::string& name, int64_t layer, int64_t sites);
   BoundSublayer bind_sublayer(const Sublayer& sub, int64_t own);
   AttnBlock bind_block(const AttnSpec& spec, int64_t layer, float scale);
   FfnBlock bind_block(const DenseFfn& spec, int64_t layer, float scale);
   IndexerBlock indexer(const IndexerSpec& spec, int64_t q_rank, int64_t layer);
+  CompressorBlock compressor(const CompressedAttnSpec& spec, const std::string& stem, int64_t dim, int64_t layer);
+  CompressedAttnBlock bind_block(const CompressedAttnSpec& spec, int64_t layer, float scale);
   MlaBlock bind_block(const MlaSpec& spec, int64_t layer, float scale);
   MoeBlock bind_block(const MoeFfn& spec, int64_t layer, float scale);
   RecurrenceBlock bind_block(const RecurrenceSpec& spec, int64_t layer, float scale);
@@ -51,10 +55,14 @@ class Binder {
   ShortConvBlock bind_block(const ShortConvSpec& spec, int64_t layer, float scale);
   LruBlock bind_block(const LruSpec& spec, int64_t layer, float scale);
   LayerInputBlock bind_block(const LayerInputSpec& spec, int64_t layer, float scale);
+  AttnExpertsBlock bind_block(const AttnExpertsSpec& spec, int64_t layer, float scale);
   MatrixBlock bind_block(const MatrixSpec& spec, int64_t layer, float scale);
   void bind_layer_inputs();
+  void bind_streams();
+  AltUpBlock altup(int64_t layer);
   RwkvBlock bind_block(const RwkvSpec& spec, int64_t layer, float scale);
 
+  void decay_tables(const RecurrenceSpec& spec, int64_t layer, RecurrenceArgs& args);
   void recurrence_inputs(const RecurrenceSpec& spec, int64_t layer, RecurrenceBlock& block);
   void separate_inputs(const RecurrenceSpec& spec, int64_t layer, bool low, RecurrenceBlock& block);
   ConvArgs conv(const std::string& name, int64_t channels, int64_t width, Activation activation, int64_t layer);
@@ -65,6 +73,7 @@ class Binder {
   void attention_matrices(const AttnSpec& spec, int64_t layer, AttnBlock& block);
   void attention_norms(const AttnSpec& spec, int64_t layer, AttnBlock& block);
   ActArgs activation(const DenseFfn& spec, const std::string& stem, int64_t layer);
+  Tensor experts_by_token(const MoeFfn& spec, int64_t layer);
   void experts_apart(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block);
   void experts_together(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block);
 

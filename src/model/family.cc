@@ -85,7 +85,7 @@ ModelSpec llama_like(const Meta& meta) {
   }
   attention.scale = 1 / std::sqrt(static_cast<float>(attention.head_dim));
   if (meta.has("max_position_embeddings")) attention.rope = meta.rope(attention.head_dim);
-  const DenseFfn ffn{.ff = meta.integer("intermediate_size", 0), .activation = meta.activation("silu")};
+  const DenseFfn ffn{.ff = meta.entry("intermediate_size", 0, 0), .activation = meta.activation("silu")};
 
   ModelSpec spec;
   spec.dims.hidden = hidden;

@@ -7,29 +7,59 @@ namespace baize {
 
 namespace {
 
-/// The residual stream of a step. What a sublayer adds to it waits until the next reader, whose norm takes it along.
+// One stream of several: what hyper-connections read of them.
+void collapse(const HyperBlock& hyper, Ops& ops, const Tensor& x, const Tensor& read, const Tensor& weights) {
+  const Ops::Scope scope(ops);
+  const Tensor logits = ops.temp(read.dtype, {x.shape[0], hyper.logits.shape.n});
+  ops.linear({&hyper.logits, 1}, x, logits);
+  ops.hyper_read(hyper.args, x, logits, read, weights);
+}
+
+/// The residual stream of a step, or several side by side. What a sublayer adds to it waits until the next reader,
+/// whose norm takes it along.
 class Stream {
  public:
   Stream(const Model& model, const StepInput& input, Ops& ops)
       : ops_(ops),
-        x_(ops.temp(ops.precision().residual, {input.rows, model.spec.dims.hidden})),
-        normed_(ops.temp(ops.precision().act, x_.shape)),
-        delta_(ops.temp(ops.precision().act, x_.shape)) {
+        x_(ops.temp(ops.precision().residual, {input.rows, model.spec.hyper.streams * model.spec.dims.hidden})),
+        normed_(ops.temp(ops.precision().act, {input.rows, model.spec.dims.hidden})),
+        delta_(ops.temp(ops.precision().act, normed_.shape)) {
+    const AltUpSpec& altup = model.spec.altup;
+    const int64_t hidden = model.spec.dims.hidden, streams = model.spec.hyper.streams;
+    if (streams > 1) weights_ = ops.temp(DType::kF32, {input.rows, streams * (1 + streams)});
+    if (altup.streams > 0) streams_ = ops.temp(x_.dtype, {input.rows, altup.streams * hidden});
+    if (altup.streams > 0) predicted_ = ops.temp(x_.dtype, streams_.shape);
+    active_ = altup.active;
     if (!reads_embedding(model)) return;
     embedding_ = ops.temp(ops.precision().act, x_.shape);
-    joined_ = ops.temp(ops.precision().act, {input.rows, 2 * model.spec.dims.hidden});
+    joined_ = ops.temp(ops.precision().act, {input.rows, 2 * hidden});
   }
 
   const Tensor& x() const { return x_; }
   const Tensor& delta() const { return delta_; }
+  /// What the head reads.
+  const Tensor& last() const { return streams_.present() ? streams_ : x_; }
 
   /// x is the embedding.
-  void begin() {
+  void begin(const Model& model) {
+    if (streams_.present()) widen(model.embed_block.streams, ops_, x_, streams_);
     if (embedding_.present()) ops_.scale(x_, {}, mutated("residual.with_embedding") ? 0 : 1, embedding_);
+  }
+
+  void begin_layer(const BoundLayer& layer) {
+    layer_ = &layer;
+    if (!streams_.present()) return;
+    predict(layer.altup, active_, ops_, streams_, predicted_);
+    ops_.scale(stream(predicted_, active_), {}, 1, x_);
   }
 
   /// What the sublayer reads.
   const Tensor& enter(const BoundSublayer& sub) {
+    if (sub.hyper.present()) {
+      collapse(sub.hyper, ops_, x_, normed_, weights_);
+      if (sub.pre.present()) ops_.norm(normed_, sub.pre, normed_);
+      return normed_;
+    }
     if (sub.input == Sublayer::Input::kWithEmbedding) {
       flush();
       const int64_t n = x_.shape[1];
@@ -37,6 +67,13 @@ class Stream {
       ops_.scale(embedding_, {}, 1, joined_.columns(n, n));
       ops_.norm(joined_, sub.pre, joined_);
       return joined_;
+    }
+    if (sub.input == Sublayer::Input::kCorrected) {
+      flush();
+      std::swap(streams_, predicted_);
+      correct(layer_->altup, active_, ops_, x_, streams_);
+      ops_.scale(stream(streams_, active_), layer_->altup.scale, 1, normed_);
+      return normed_;
     }
     if (sub.input != Sublayer::Input::kStream) {
       pending_ = false;
@@ -62,8 +99,18 @@ class Stream {
   }
 
   void leave(const BoundSublayer& sub) {
+    if (sub.hyper.present()) return ops_.hyper_write(sub.hyper.args, x_, delta_, weights_);
     pending_ = true;
     if (sub.post.present() && !mutated("norm.post")) ops_.norm(delta_, sub.post, delta_);
+    if (sub.input_scale != 0) {
+      ops_.scale(normed_, {}, sub.input_scale, normed_);
+      ops_.add(delta_, normed_);
+    }
+    if (sub.input == Sublayer::Input::kCorrected) {
+      const int64_t streams = streams_.shape[1] / x_.shape[1];
+      for (int64_t i = 1; i < streams; ++i) ops_.add(stream(streams_, i), delta_);
+      pending_ = false;
+    }
     if (!sub.after.present()) return;
     flush();
     ops_.norm(x_, sub.after, x_);
@@ -75,6 +122,7 @@ class Stream {
   }
 
  private:
+  Tensor stream(const Tensor& all, int64_t index) const { return all.columns(index * x_.shape[1], x_.shape[1]); }
   static bool reads_embedding(const Model& model) {
     for (const BoundLayer& layer : model.layers) {
       for (const BoundSublayer& sub : layer.sub) {
@@ -86,12 +134,22 @@ class Stream {
 
   Ops& ops_;
   Tensor x_, normed_, delta_;
-  Tensor embedding_, joined_;  // where a sublayer reads x beside the embedding
+  Tensor weights_;              // of hyper-connected streams: how they take what a sublayer gives
+  Tensor embedding_, joined_;   // where a sublayer reads x beside the embedding
+  Tensor streams_, predicted_;  // AltUp's, and what they will be after the layer
+  int64_t active_ = 0;
+  const BoundLayer* layer_ = nullptr;
   bool pending_ = false;
 };
 
 void embed(const Model& model, const StepInput& input, Ops& ops, const Tensor& x) {
   const Ops::Scope scope(ops);
+  if (const int64_t hidden = model.spec.dims.hidden; x.shape[1] != hidden) {  // into every stream
+    const Tensor one = ops.temp(x.dtype, {input.rows, hidden});
+    embed(model, input, ops, one);
+    for (int64_t at = 0; at < x.shape[1]; at += hidden) ops.scale(one, {}, 1, x.columns(at, hidden));
+    return;
+  }
   const EmbedBlock& block = model.embed_block;
   if (block.proj.present()) {
     const Tensor narrow = ops.temp(ops.precision().act, {input.rows, model.embed.shape.k});
@@ -129,9 +187,18 @@ Tensor selection(const Model& model, const StepInput& input, Ops& ops) {
 
 void head(const Model& model, const StepInput& input, Ops& ops, const Tensor& x, const Tensor& logits) {
   const HeadBlock& block = model.head_block;
-  const Tensor last = ops.temp(x.dtype, {input.out_count, x.shape[1]});
-  Tensor normed = ops.temp(ops.precision().act, last.shape);
+  Tensor last = ops.temp(x.dtype, {input.out_count, x.shape[1]});
+  Tensor normed = ops.temp(ops.precision().act, {input.out_count, model.spec.dims.hidden});
   ops.gather_out_rows(x, last);
+  if (!block.streams.empty()) {
+    const Tensor one = ops.temp(x.dtype, normed.shape);
+    narrow(block.streams, ops, last, one);
+    last = one;
+  }
+  if (block.hyper.present()) {
+    collapse(block.hyper, ops, last, normed, {});
+    last = normed;
+  }
   model.final_norm.present() ? ops.norm(last, model.final_norm, normed) : ops.scale(last, {}, 1, normed);
   if (block.dense.present()) {
     const Tensor dense = ops.temp(normed.dtype, normed.shape);
@@ -154,9 +221,10 @@ void forward(const Model& model, const StepInput& input, Ops& ops, const StepOut
   ops.begin_step(input);
   Stream stream(model, input, ops);
   embed(model, input, ops, stream.x());
-  stream.begin();
+  stream.begin(model);
   const Step step{input, ops, layer_inputs(model, input, ops, stream.x()), selection(model, input, ops)};
   for (const BoundLayer& layer : model.layers) {
+    stream.begin_layer(layer);
     for (const BoundSublayer& sub : layer.sub) {
       const Ops::Scope scope(ops);
       const Tensor& read = stream.enter(sub);
@@ -170,7 +238,7 @@ void forward(const Model& model, const StepInput& input, Ops& ops, const StepOut
   }
   if (input.out_count > 0) {
     stream.flush();
-    head(model, input, ops, stream.x(), output.logits);
+    head(model, input, ops, stream.last(), output.logits);
   }
   ops.end_step();
 }

@@ -46,6 +46,12 @@ struct AttnBlock {
   Activation gate = Activation::kSigmoid;
   float difference = 0;  // differential attention: what the second half's result is multiplied by
   Norm pair_norm;        // f32 [2 * v_dim]: of a pair of heads
+  struct Mask {          // what each value adds to its key's scores
+    Linear from_values;  // absent: none
+    DecayArgs decay;
+    int64_t keep = 0;
+    size_t state = 0;
+  } mask;
 };
 
 struct IndexerBlock {
@@ -70,6 +76,27 @@ struct MlaBlock {
   IndexerBlock indexer;  // without `q`: one of an earlier layer's
 };
 
+struct CompressorBlock {
+  LinearParts in;  // values, gates
+  CompressArgs args;
+};
+
+struct CompressedAttnBlock {
+  Linear q_a, q_b, kv;
+  Norm q_norm;
+  QkvArgs qkv_args;
+  QkvArgs turn_back;  // of what is attended
+  AttnArgs args;
+  std::vector<Linear> o_a;  // one a group of heads
+  Linear o_b;
+  // Three states: keys of the window; of recent tokens, and for every `rate` tokens, what this and the indexer's
+  // compressor keep, side by side.
+  size_t state = 0;
+  CompressorBlock compressor;  // rate 0: none
+  CompressorBlock index_keys;  // the indexer's
+  IndexerBlock indexer;
+};
+
 struct FfnBlock {
   LinearParts gate_up;
   std::vector<Adapter> adapters;
@@ -90,6 +117,16 @@ struct MoeBlock {
   FfnBlock shared;  // ff 0: none
   Linear shared_gate;
   Tensor out_bias;  // f32 [hidden]
+};
+
+struct AttnExpertsBlock {
+  Linear router, kv;
+  std::vector<Linear> q, o;  // one an expert
+  RouteArgs route;
+  QkvArgs qkv_args;
+  AttnArgs args;    // of one expert
+  Tensor out_bias;  // f32 [hidden]
+  size_t state = 0;
 };
 
 /// A stretch of columns of a projection.
@@ -156,27 +193,46 @@ struct LayerInputBlock {
   int64_t column = 0;  // where this layer's input begins
 };
 
-struct MatrixBlock {
-  Linear matrix;
+/// How the residual streams are read, and added to; absent: there is one stream.
+struct HyperBlock {
+  Linear logits;  // from all streams side by side
+  HyperArgs args;
+  bool present() const { return logits.present(); }
 };
 
-using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock>;
+struct MatrixBlock {
+  Linear matrix;
+  Linear down;  // before it; absent: none
+};
+
+using BoundBlock =
+    std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock, LruBlock,
+                 RwkvBlock, LayerInputBlock, MatrixBlock, AttnExpertsBlock, CompressedAttnBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
   Norm pre, post;
   BoundBlock block;
   bool parallel = false, from_normed = false;
+  float input_scale = 0;  // of what it read, added too
   float alpha = 1;
   Tensor alphas;  // f32 [hidden]: a factor a channel instead
   Norm after;
+  HyperBlock hyper;
   Sublayer::Input input = Sublayer::Input::kStream;
+};
+
+/// See AltUpSpec. `predict` and `correct` give the weights of mix_streams.
+struct AltUpBlock {
+  Norm norm;
+  Linear router, predict, correct;
+  Tensor scale;  // f32 [hidden]; absent: none
 };
 
 struct BoundLayer {
   std::vector<BoundSublayer> sub;
   Tensor scale;  // f32 [1]; absent: none
+  AltUpBlock altup;
 };
 
 /// What stands before the first layer and after the last, beside the table and the head matrix.
@@ -187,11 +243,14 @@ struct EmbedBlock {
   Linear layer_proj;  // the same of the embedding
   Norm layer_norm;    // of one layer's
   Norm norm;
+  std::vector<Linear> streams;  // what the embedding is in AltUp's other streams
 };
 struct HeadBlock {
   Linear proj;   // to the head's width
   Linear dense;  // with an activation and a norm before the head
   Norm norm;
+  std::vector<Linear> streams;  // of AltUp's streams but the first, before their mean
+  HyperBlock hyper;             // what the final norm reads
 };
 
 /// One bound weight, for `inspect` and the memory plan.

@@ -31,6 +31,9 @@ class TensorNames {
   /// find, or Error(kCorrupt) naming the spellings looked for.
   const SourceTensor& need(std::string_view canonical, int64_t layer = -1, int64_t expert = -1);
 
+  /// A table of whole numbers.
+  const SourceTensor& need_integers(std::string_view canonical, int64_t layer);
+
   /// Throws Error(kUnsupported) when the checkpoint holds weights that nothing asked for: they would be a mechanism
   /// that the family does not compute.
   void check_all_used() const;

@@ -43,15 +43,17 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Dims, hidden, vocab, context)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(NormSpec, present, eps, plus_one, center, weightless)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RopeSpec, kind, rot_dim, theta, interleaved, factor, original_length, beta_fast,
                                    beta_slow, truncate, low_freq_factor, high_freq_factor, attention_factor, factors,
-                                   denominator, backwards, turning)
+                                   denominator, backwards, turning, offset)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(QkvLayout, groups, order)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnSpec, heads, kv_heads, head_dim, rope, scale, softcap, window, q_norm, k_norm,
                                    v_norm, out_norm, norm_axis, norm_last, v_dim, chunked, clip, alibi, alibi_scale,
                                    k_scale, v_scale, temperature_scale, temperature_length, temperature_offset, gate,
-                                   gate_in_q, values_are_keys, differential, kv_from, width, adapter, layout)
+                                   gate_in_q, values_are_keys, differential, keep, kv_from, width, adapter, layout)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(IndexerSpec, top_k, heads, head_dim, rope, k_norm, shared)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MlaSpec, heads, nope_dim, rope_dim, v_dim, q_rank, kv_rank, rope, scale, q_norm,
                                    kv_norm, gated, indexer)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(CompressedAttnSpec, heads, head_dim, q_rank, window, rope, scale, q_norm, head_norm,
+                                   kv_norm, o_groups, o_rank, rate, overlap, indexer)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DenseFfn, ff, activation, gated, limit, up_shift, sparsity, inner_norm, gate_scale,
                                    down_scale, pairs, turned, adapter)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MoeFfn, experts, top_k, expert, shared, score, groups, top_groups, group_by_two,
@@ -63,14 +65,16 @@ NLOHMANN_JSON_SERIALIZE_ENUM(RecurrenceKind, {{RecurrenceKind::kStateSpace, "sta
                                               {RecurrenceKind::kDelta, "delta"},
                                               {RecurrenceKind::kChannelDelta, "channel_delta"},
                                               {RecurrenceKind::kLightning, "lightning"}})
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecurrenceSpec, kind, heads, key_heads, key_dim, value_dim, conv, norm, norm_groups,
-                                   norm_first, gate, beta_scale, least_step, most_step, in_scale, out_scale, in_factors)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecurrenceSpec, kind, block, heads, key_heads, key_dim, value_dim, conv, norm,
+                                   norm_groups, norm_first, gate, beta_scale, least_step, most_step, in_scale,
+                                   out_scale, in_factors)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MambaSpec, width, state, rank, conv, heads, inner_norm, pairs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ShortConvSpec, width, conv)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LruSpec, width, blocks, conv, activation)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RwkvSpec, hidden, width, time)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerInputSpec, width, activation)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatrixSpec, width)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AttnExpertsSpec, attention, experts, top_k)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MatrixSpec, width, rank)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(EmbedSpec, alpha, width, positions, position_offset, norm, layer_inputs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HeadSpec, tied, softcap, alpha, norm, activation)
 
@@ -83,6 +87,8 @@ template <>
 constexpr const char* kBlockName<DenseFfn> = "ffn";
 template <>
 constexpr const char* kBlockName<MlaSpec> = "latent_attention";
+template <>
+constexpr const char* kBlockName<CompressedAttnSpec> = "compressed_attention";
 template <>
 constexpr const char* kBlockName<MoeFfn> = "experts";
 template <>
@@ -99,11 +105,14 @@ template <>
 constexpr const char* kBlockName<LayerInputSpec> = "layer_input";
 template <>
 constexpr const char* kBlockName<MatrixSpec> = "matrix";
+template <>
+constexpr const char* kBlockName<AttnExpertsSpec> = "attention_of_experts";
 using SublayerInput = Sublayer::Input;
 NLOHMANN_JSON_SERIALIZE_ENUM(SublayerInput, {{SublayerInput::kStream, "stream"},
                                              {SublayerInput::kWithEmbedding, "with_embedding"},
                                              {SublayerInput::kGiven, "given"},
-                                             {SublayerInput::kStreamAndGiven, "stream_and_given"}})
+                                             {SublayerInput::kStreamAndGiven, "stream_and_given"},
+                                             {SublayerInput::kCorrected, "corrected"}})
 
 template <typename... T>
 static void read_block(const Json& json, std::variant<T...>& block) {
@@ -121,6 +130,7 @@ static void to_json(Json& json, const Sublayer& sub) {
           {"scale", sub.scale},
           {"after", sub.after},
           {"input", sub.input},
+          {"with_input", sub.with_input},
           {"weights_of", sub.weights_of}};
   std::visit([&](const auto& block) { json[kBlockName<std::decay_t<decltype(block)>>] = block; }, sub.block);
 }
@@ -134,12 +144,15 @@ static void from_json(const Json& json, Sublayer& sub) {
   json.at("scale").get_to(sub.scale);
   json.at("after").get_to(sub.after);
   json.at("input").get_to(sub.input);
+  json.at("with_input").get_to(sub.with_input);
   json.at("weights_of").get_to(sub.weights_of);
   read_block(json, sub.block);
 }
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LayerSpec, sub, scaled)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head, transposed)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(AltUpSpec, streams, active, scaled)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HyperSpec, streams, mix_rounds, magnitude, eps, post_eps, norm_eps)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ModelSpec, dims, embed, layers, final_norm, head, altup, transposed, hyper)
 
 std::string print_spec(const ModelSpec& spec) { return Json(spec).dump(2); }
 
@@ -165,6 +178,7 @@ void check_block(const AttnSpec& a) {
   check_range("number of attention heads", a.heads, 1, 1 << 16);
   check_range("number of key-value heads", a.kv_heads, 1, a.heads);
   check_range("head dimension", a.head_dim, 1, 1 << 14);
+  check_range("number of keys kept", a.keep, 0, kMaxDim * 256);
   check_range("attention window", a.window, 0, kMaxDim * 256);
   if (a.heads % a.kv_heads != 0) {
     fail(ErrorKind::kCorrupt, "the model's {} attention heads cannot be shared evenly by {} key-value heads", a.heads,
@@ -180,7 +194,9 @@ void check_block(const IndexerSpec& i) {
   check_range("number of chosen positions", i.top_k, 1, kMaxDim);
   check_range("number of indexer heads", i.heads, 1, 1 << 16);
   check_range("indexer head dimension", i.head_dim, 1, 1 << 14);
-  if (i.rope.kind != RopeSpec::Kind::kNone) check_range("rotated indexer dimensions", i.rope.rot_dim, 2, i.head_dim);
+  if (i.rope.kind != RopeSpec::Kind::kNone) {
+    check_range("rotated indexer dimensions", i.rope.rot_dim + i.rope.offset, 2, i.head_dim);
+  }
 }
 
 void check_block(const MlaSpec& a) {
@@ -194,12 +210,31 @@ void check_block(const MlaSpec& a) {
   if (a.indexer.top_k > 0) check_range("rank of the queries that an indexer reads", a.q_rank, 1, kMaxDim);
 }
 
+void check_block(const CompressedAttnSpec& a) {
+  check_range("number of attention heads", a.heads, 1, 1 << 16);
+  check_range("head dimension", a.head_dim, 1, 1 << 14);
+  check_range("attention window", a.window, 1, kMaxDim * 256);
+  check_range("rank of queries", a.q_rank, 1, kMaxDim);
+  check_range("number of groups of attention heads", a.o_groups, 1, a.heads * a.head_dim);
+  check_range("rank of a group's output", a.o_rank, 1, kMaxDim);
+  check_range("tokens of a compressed key", a.rate, 0, 1 << 14);
+  if (a.heads * a.head_dim % a.o_groups != 0) {
+    fail(ErrorKind::kCorrupt, "the model's {} attention heads of {} cannot form {} equal groups", a.heads, a.head_dim,
+         a.o_groups);
+  }
+  if (a.rope.kind != RopeSpec::Kind::kNone) {
+    check_range("rotated dimensions", a.rope.rot_dim + a.rope.offset, 2, a.head_dim);
+  }
+  check_block(a.indexer);
+}
+
 void check_block(const RecurrenceSpec& r) {
   check_range("number of recurrent heads", r.heads, 1, 1 << 16);
   check_range("number of recurrent key heads", r.key_heads, 1, r.heads);
   check_range("recurrent key dimension", r.key_dim, 1, 1 << 14);
   check_range("recurrent value dimension", r.value_dim, 1, 1 << 14);
   check_range("convolution width", r.conv, 0, 1 << 10);
+  check_range("recurrent block", r.block, 0, 1 << 16);
   check_range("number of norm groups", r.norm_groups, 1, r.heads * r.value_dim);
   if (r.heads % r.key_heads != 0 || r.heads * r.value_dim % r.norm_groups != 0) {
     fail(ErrorKind::kCorrupt,
@@ -240,7 +275,20 @@ void check_block(const RwkvSpec& r) {
 
 void check_block(const LayerInputSpec& l) { check_range("width of the layers' inputs", l.width, 1, kMaxDim); }
 
-void check_block(const MatrixSpec& m) { check_range("width of a matrix", m.width, 1, kMaxDim); }
+void check_block(const MatrixSpec& m) {
+  check_range("width of a matrix", m.width, 1, kMaxDim);
+  check_range("rank of a matrix", m.rank, 0, kMaxDim);
+}
+
+void check_block(const AttnExpertsSpec& a) {
+  check_block(a.attention);
+  check_range("number of attention experts", a.experts, 1, 1 << 16);
+  check_range("number of attention experts a token", a.top_k, 1, a.experts);
+  if (a.attention.heads != a.top_k * a.attention.kv_heads) {
+    fail(ErrorKind::kCorrupt, "the model's {} attention heads are not {} key-value heads for each of {} experts",
+         a.attention.heads, a.attention.kv_heads, a.top_k);
+  }
+}
 
 void check_block(const MoeFfn& moe) {
   check_range("number of experts", moe.experts, 1, 1 << 16);
@@ -260,7 +308,11 @@ void check_spec(const ModelSpec& spec) {
   check_range("hidden size", spec.dims.hidden, 1, kMaxDim);
   check_range("vocabulary", spec.dims.vocab, 1, kMaxDim);
   check_range("context length", spec.dims.context, 1, int64_t{1} << 31);
+  check_range("number of residual streams", spec.altup.streams, 0, 1 << 10);
+  check_range("active residual stream", spec.altup.active, 0, std::max<int64_t>(0, spec.altup.streams - 1));
   check_range("number of layers", static_cast<int64_t>(spec.layers.size()), 1, 4096);
+  check_range("number of residual streams", spec.hyper.streams, 1, 64);
+  check_range("rounds of mixing residual streams", spec.hyper.mix_rounds, 0, 1 << 10);
   for (const LayerSpec& layer : spec.layers) {
     for (const Sublayer& sub : layer.sub) {
       check_range("layer of shared weights", sub.weights_of, -1, static_cast<int64_t>(spec.layers.size()) - 1);

@@ -48,6 +48,7 @@ struct RopeSpec {
   int64_t denominator = 0;      // of the frequencies' exponents; 0: rot_dim
   bool backwards = false;       // turns the other way
   int64_t turning = 0;          // only so many pairs turn, the others stand still; 0: all
+  int64_t offset = 0;           // dimensions of a head before the rotated ones
   friend bool operator==(const RopeSpec&, const RopeSpec&) = default;
 };
 
@@ -88,6 +89,7 @@ struct AttnSpec {
   bool gate_in_q = false;                  // each head's rows of the query matrix are followed by its gate's
   bool values_are_keys = false;            // no value matrix: keys before norm and rotation
   float differential = 0;  // > 0: lambda_init of differential attention (Ye et al. 2024) over two halves of the heads
+  int64_t keep = 0;        // > 0: dynamic mask (Doge 2025): so many keys are seen, those of the greatest learned bias
   int64_t kv_from = -1;    // this layer's keys and values instead of own ones
   int64_t width = 0;       // of what it reads; 0: the hidden size
   int64_t adapter = -1;    // which of the low-rank additions stored with the matrices is its; -1: none
@@ -120,6 +122,22 @@ struct MlaSpec {
   friend bool operator==(const MlaSpec&, const MlaSpec&) = default;
 };
 
+/// Attention of one shared key that is its own value, over a window and over older text in compressed entries
+/// (DeepSeek-V4 2026). What is attended is turned back by its position, and mixed in groups of heads before the output.
+struct CompressedAttnSpec {
+  int64_t heads = 0, head_dim = 0;
+  int64_t q_rank = 0;
+  int64_t window = 0;
+  RopeSpec rope;
+  float scale = 0;
+  NormSpec q_norm{}, head_norm{}, kv_norm{};  // of the compressed queries, of each query, of keys and entries
+  int64_t o_groups = 1, o_rank = 0;
+  int64_t rate = 0;       // tokens an entry; 0: there are none
+  bool overlap = false;   // see CompressArgs
+  IndexerSpec indexer{};  // chooses entries, by compressed keys of its own
+  friend bool operator==(const CompressedAttnSpec&, const CompressedAttnSpec&) = default;
+};
+
 /// Feed-forward of one expert, or the only one: down(act(gate(x)) * up(x)) (Shazeer 2020), or down(act(up(x))).
 struct DenseFfn {
   int64_t ff = 0;
@@ -132,6 +150,15 @@ struct DenseFfn {
   bool turned = false;   // a fused up|gate matrix holds up first
   int64_t adapter = -1;  // see AttnSpec
   friend bool operator==(const DenseFfn&, const DenseFfn&) = default;
+};
+
+/// A mixture of attention heads (Zhang et al. 2022): each expert of a token makes queries for all key heads, and brings
+/// back what they attend to. `attention.heads` is key heads times top_k.
+struct AttnExpertsSpec {
+  AttnSpec attention;
+  int64_t experts = 0;
+  int64_t top_k = 0;
+  friend bool operator==(const AttnExpertsSpec&, const AttnExpertsSpec&) = default;
 };
 
 /// A mixture of experts, and one that every token passes (its width in `shared`, gated if its tensor exists).
@@ -163,6 +190,7 @@ struct MoeFfn {
 struct RecurrenceSpec {
   enum class Kind : uint8_t { kStateSpace, kDelta, kChannelDelta, kLightning };
   Kind kind = Kind::kStateSpace;
+  int64_t block = 0;  // lightning: see RecurrenceArgs
   int64_t heads = 0, key_heads = 0;
   int64_t key_dim = 0, value_dim = 0;
   int64_t conv = 0;  // tokens; 0: none
@@ -213,25 +241,27 @@ struct LayerInputSpec {
   friend bool operator==(const LayerInputSpec&, const LayerInputSpec&) = default;
 };
 
-/// One matrix.
+/// One matrix, or two with a narrow middle.
 struct MatrixSpec {
   int64_t width = 0;  // of what it gives
+  int64_t rank = 0;   // of the middle; 0: none
   friend bool operator==(const MatrixSpec&, const MatrixSpec&) = default;
 };
 
 using Block = std::variant<AttnSpec, DenseFfn, MlaSpec, MoeFfn, RecurrenceSpec, MambaSpec, ShortConvSpec, LruSpec,
-                           RwkvSpec, LayerInputSpec, MatrixSpec>;
+                           RwkvSpec, LayerInputSpec, MatrixSpec, AttnExpertsSpec, CompressedAttnSpec>;
 
 /// x += scale * post(block(pre(x))), by default.
 struct Sublayer {
   /// What it reads: x; x beside the embedding; what the sublayer before gave, which then is not added to x; x plus
-  /// that.
-  enum class Input : uint8_t { kStream, kWithEmbedding, kGiven, kStreamAndGiven };
+  /// that; x as AltUp corrected it, and what the sublayer gives is for the other streams.
+  enum class Input : uint8_t { kStream, kWithEmbedding, kGiven, kStreamAndGiven, kCorrected };
   NormSpec pre{};
   Block block;
   NormSpec post{};
   bool parallel = false;     // reads what the sublayer before it read; without `pre`, its normed input
   bool from_normed = false;  // adds to the normed input instead of x
+  bool with_input = false;   // adds what it read too, last of those that read it
   float alpha = 1;           // what it adds to, times alpha (or a vector, if the checkpoint has it)
   float scale = 1;
   NormSpec after{};  // of the sum: post-norm residuals
@@ -266,13 +296,32 @@ struct HeadSpec {
   friend bool operator==(const HeadSpec&, const HeadSpec&) = default;
 };
 
+/// Alternating updates (Baykal et al. 2023): of several residual streams the layers compute one, `active`. Before a
+/// layer each stream is predicted from all, after it corrected by what the layer changed.
+struct AltUpSpec {
+  int64_t streams = 0;  // 0: there is one, and no AltUp
+  int64_t active = 0;
+  bool scaled = false;  // a factor a channel of the corrected stream, for what reads it
+  friend bool operator==(const AltUpSpec&, const AltUpSpec&) = default;
+};
+
+/// Hyper-connections; see HyperArgs.
+struct HyperSpec {
+  int64_t streams = 1;
+  int64_t mix_rounds = 0;
+  float magnitude = 2, eps = 1e-6f, post_eps = 0, norm_eps = 1e-6f;
+  friend bool operator==(const HyperSpec&, const HyperSpec&) = default;
+};
+
 struct ModelSpec {
   Dims dims;
   EmbedSpec embed;
   std::vector<LayerSpec> layers;
   NormSpec final_norm{};
   HeadSpec head;
+  AltUpSpec altup{};
   bool transposed = false;  // the blocks' matrices are stored [k, n]
+  HyperSpec hyper{};
   friend bool operator==(const ModelSpec&, const ModelSpec&) = default;
 };
 

@@ -15,6 +15,7 @@ struct Kv {
   bool values_in_keys = false;  // latent attention: the first v_dim of a key
   int64_t window = 0;
   int64_t fixed = 0;  // values of a state of fixed size; there are no keys and values then
+  int64_t stride = 1;
 };
 
 std::optional<Kv> kv_of(const AttnSpec& a) {
@@ -22,14 +23,11 @@ std::optional<Kv> kv_of(const AttnSpec& a) {
   return Kv{a.kv_heads, a.head_dim, a.v_dim > 0 ? a.v_dim : a.head_dim, false, a.window};
 }
 std::optional<Kv> kv_of(const MlaSpec& a) { return Kv{1, a.kv_rank + a.rope_dim, a.kv_rank, true}; }
-std::optional<Kv> kv_of(const IndexerSpec& i) {
-  if (i.top_k == 0 || i.shared) return std::nullopt;
-  return Kv{1, i.head_dim, 0, true};
-}
 Kv fixed(int64_t values) { return {.heads = 0, .k_dim = 0, .v_dim = 0, .fixed = values}; }
 std::optional<Kv> kv_of(const RecurrenceSpec& r) {
   const int64_t channels = 2 * r.key_heads * r.key_dim + r.heads * r.value_dim;
-  return fixed(std::max<int64_t>(0, r.conv - 1) * channels + r.heads * r.key_dim * r.value_dim);
+  const int64_t each = r.key_dim * r.value_dim + r.block * (r.key_dim + r.value_dim);
+  return fixed(std::max<int64_t>(0, r.conv - 1) * channels + r.heads * each);
 }
 std::optional<Kv> kv_of(const MambaSpec& m) { return fixed(m.width * (m.conv - 1 + m.state)); }
 std::optional<Kv> kv_of(const ShortConvSpec& c) { return fixed(c.width * (c.conv - 1)); }
@@ -39,16 +37,40 @@ std::optional<Kv> kv_of(const DenseFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const MoeFfn&) { return std::nullopt; }
 std::optional<Kv> kv_of(const LayerInputSpec&) { return std::nullopt; }
 std::optional<Kv> kv_of(const MatrixSpec&) { return std::nullopt; }
+std::optional<Kv> kv_of(const AttnExpertsSpec& a) { return kv_of(a.attention); }
+
+template <typename T>
+std::vector<Kv> states_of(const T& block) {
+  const std::optional<Kv> kv = kv_of(block);
+  return kv ? std::vector<Kv>{*kv} : std::vector<Kv>{};
+}
+std::vector<Kv> states_of(const AttnSpec& a) {
+  const std::optional<Kv> kv = kv_of(a);
+  std::vector<Kv> states;
+  if (kv) states.push_back(*kv);
+  if (a.keep > 0) states.push_back({1, a.kv_heads, 0, true, a.window});
+  return states;
+}
+std::vector<Kv> states_of(const MlaSpec& a) {
+  std::vector<Kv> states = {*kv_of(a)};
+  if (a.indexer.top_k > 0 && !a.indexer.shared) states.push_back({1, a.indexer.head_dim, 0, true});
+  return states;
+}
+std::vector<Kv> states_of(const CompressedAttnSpec& a) {
+  std::vector<Kv> states = {{1, a.head_dim, a.head_dim, true, a.window}};
+  if (a.rate == 0) return states;
+  const int64_t dim = a.head_dim + (a.indexer.top_k > 0 ? a.indexer.head_dim : 0);  // of both compressors
+  const int64_t times = a.overlap ? 2 : 1;
+  states.push_back({1, 2 * times * dim, 0, true, times * a.rate});
+  states.push_back({1, dim, dim, true, 0, 0, a.rate});
+  return states;
+}
 
 template <typename Visit>
 void for_each_state(const ModelSpec& spec, const Visit& visit) {
   for (const LayerSpec& layer : spec.layers) {
     for (const Sublayer& sub : layer.sub) {
-      const std::optional<Kv> kv = std::visit([](const auto& block) { return kv_of(block); }, sub.block);
-      if (kv) visit(*kv);
-      const auto* latent = std::get_if<MlaSpec>(&sub.block);
-      const std::optional<Kv> index = latent != nullptr ? kv_of(latent->indexer) : std::nullopt;
-      if (index) visit(*index);
+      for (const Kv& kv : std::visit([](const auto& block) { return states_of(block); }, sub.block)) visit(kv);
     }
   }
 }
@@ -64,7 +86,7 @@ std::vector<StateNeed> state_needs(const ModelSpec& spec, const Precision& preci
     }
     const int64_t values = kv.heads * (kv.k_dim + (kv.values_in_keys ? 0 : kv.v_dim));
     needs.push_back({kv.window > 0 ? StateNeed::Kind::kWindow : StateNeed::Kind::kPerToken,
-                     values * dtype_bytes(precision.kv), kv.window});
+                     values * dtype_bytes(precision.kv), kv.window, kv.stride});
   });
   return needs;
 }
@@ -85,10 +107,15 @@ std::vector<KvView> kv_views(const ModelSpec& spec, const Precision& precision, 
       views.push_back(view);
       return;
     }
-    view.k = Tensor(place.base, precision.kv, {place.pages, place.block, kv.heads, kv.k_dim}, place.place);
-    view.k.strides = {place.page_stride / element, kv.k_dim, place.block * kv.k_dim, 1};
+    const int64_t entries = (place.block + kv.stride - 1) / kv.stride;
+    if (kv.stride > 1) {
+      view.stride = kv.stride;
+      view.block = place.block;
+    }
+    view.k = Tensor(place.base, precision.kv, {place.pages, entries, kv.heads, kv.k_dim}, place.place);
+    view.k.strides = {place.page_stride / element, kv.k_dim, entries * kv.k_dim, 1};
     view.v = view.k;
-    view.v.shape = {place.pages, place.block, kv.heads, kv.v_dim};
+    view.v.shape = {place.pages, entries, kv.heads, kv.v_dim};
     if (!kv.values_in_keys) {
       view.v.strides = {place.page_stride / element, kv.v_dim, place.block * kv.v_dim, 1};
       if (place.base != nullptr) {

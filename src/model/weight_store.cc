@@ -22,12 +22,12 @@ Buffer& WeightStore::hold(int64_t bytes) {
   return buffers_.back();
 }
 
-Tensor WeightStore::small(std::span<const float> values) {
-  const auto bytes = static_cast<int64_t>(values.size_bytes());
+Tensor WeightStore::put(DType dtype, const void* values, int64_t count) {
+  const int64_t bytes = count * dtype_bytes(dtype);
   const int64_t room = (bytes + kSmallAlignment - 1) / kSmallAlignment * kSmallAlignment;
-  const Shape shape{static_cast<int64_t>(values.size())};
+  const Shape shape{count};
   resident_bytes_ += room;
-  if (dry_) return Tensor(nullptr, DType::kF32, shape, backend_.place());
+  if (dry_) return Tensor(nullptr, dtype, shape, backend_.place());
   if (small_left_ < room) {
     small_left_ = std::max(room, kSmallChunk);
     small_next_ = static_cast<char*>(hold(small_left_).data());
@@ -35,8 +35,8 @@ Tensor WeightStore::small(std::span<const float> values) {
   void* at = small_next_;
   small_next_ += room;
   small_left_ -= room;
-  backend_.upload(at, values.data(), bytes);
-  return Tensor(at, DType::kF32, shape, backend_.place());
+  backend_.upload(at, values, bytes);
+  return Tensor(at, dtype, shape, backend_.place());
 }
 
 Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {

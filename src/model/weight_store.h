@@ -18,7 +18,9 @@ class WeightStore {
   WeightStore(Backend& backend, bool dry) : backend_(backend), dry_(dry) {}
 
   /// `values` as an f32 tensor [n] on the backend.
-  Tensor small(std::span<const float> values);
+  Tensor small(std::span<const float> values) { return put(DType::kF32, values.data(), std::ssize(values)); }
+  /// The same of whole numbers, as i32.
+  Tensor small(std::span<const int32_t> values) { return put(DType::kI32, values.data(), std::ssize(values)); }
 
   /// A stored matrix [n, k], in the layout of `pack` (null: as stored).
   Tensor matrix(const SourceTensor& source, const Pack* pack);
@@ -33,6 +35,7 @@ class WeightStore {
   MappedTables take_tables() { return std::move(tables_); }
 
  private:
+  Tensor put(DType dtype, const void* values, int64_t count);
   Buffer& hold(int64_t bytes);
   Tensor packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack);
 

@@ -28,6 +28,15 @@ struct Roof {
   std::string unit;  // "GB/s", "GFLOP/s", "GOP/s"
 };
 
+/// What an engine on the device does where the user did not say.
+struct EngineHabits {
+  int64_t seqs = 64;        // that run at once
+  int64_t step_rows = 512;  // tokens of a step, at most
+  int64_t cache_tokens_per_seq = 512;
+  bool warms_up = false;  // measures steps of several sizes first, and takes those of at most about step_seconds
+  double step_seconds = 0.02;
+};
+
 class Backend {
  public:
   virtual ~Backend() = default;
@@ -36,6 +45,7 @@ class Backend {
   virtual Place place() const = 0;
   virtual DeviceInfo info() const = 0;
   virtual Precision precision(Compute compute) const = 0;
+  virtual EngineHabits habits() const { return {}; }
   /// Whether it can compute as Compute::kInvariant asks.
   virtual bool has_invariant() const { return false; }
   virtual std::span<const LinearKernel* const> linear_kernels() const = 0;

@@ -1,6 +1,8 @@
 // Attention in HostOps: every variant of preparing queries and keys, and of the softmax over the cache.
+#include <algorithm>
 #include <numeric>
 
+#include "base/mutate.h"
 #include "ops/host_math.h"
 #include "ops/host_ops.h"
 #include "ops/rope.h"
@@ -15,8 +17,8 @@ void rotate(const Rope& rope, const std::vector<float>& inv_freq, int64_t positi
     const double angle = static_cast<float>(position) * inv_freq[static_cast<size_t>(i)];
     const float c = static_cast<float>(std::cos(angle)) * rope.scale;
     const float s = static_cast<float>(std::sin(angle)) * rope.scale;
-    float& a = head[rope.interleaved ? 2 * i : i];
-    float& b = head[rope.interleaved ? 2 * i + 1 : i + pairs];
+    float& a = head[rope.offset + (rope.interleaved ? 2 * i : i)];
+    float& b = head[rope.offset + (rope.interleaved ? 2 * i + 1 : i + pairs)];
     const float turned = a * c - b * s;
     b = b * c + a * s;
     a = turned;
@@ -30,6 +32,15 @@ int64_t cache_offset(const StepInput& input, const Tensor& view, int group, int6
   const int64_t page = table.as<const int32_t>()[seq * table.strides[0] + position / block];
   BAIZE_CHECK(page >= 0 && page < view.shape[0]);
   return page * view.strides[0] + position % block * view.strides[1] + head * view.strides[2];
+}
+
+int64_t entry_offset(const StepInput& input, const KvView& view, int64_t seq, int64_t index) {
+  if (view.stride == 0) return cache_offset(input, view.k, view.group, seq, index, 0);
+  const Tensor& table = input.block_tables[static_cast<size_t>(view.group)];
+  const int64_t block = ((index + 1) * view.stride - 1) / view.block;
+  const int64_t page = table.as<const int32_t>()[seq * table.strides[0] + block];
+  BAIZE_CHECK(page >= 0 && page < view.k.shape[0]);
+  return page * view.k.strides[0] + (index - block * view.block / view.stride) * view.k.strides[1];
 }
 
 }  // namespace host
@@ -142,9 +153,10 @@ void HostOps::do_select(const SelectArgs& args, const Tensor& q, const Tensor& w
     std::vector<int32_t> best;
     for (int64_t r = begin; r < end; ++r) {
       const int64_t seq = input().row_seq.as<const int32_t>()[r];
-      scores.assign(static_cast<size_t>(input().positions.as<const int32_t>()[r]) + 1, 0.0f);
+      const int64_t seen = host::entries_at(keys, input().positions.as<const int32_t>()[r]);
+      scores.assign(static_cast<size_t>(seen), 0.0f);
       for (size_t t = 0; t < scores.size(); ++t) {
-        const int64_t at = host::cache_offset(input(), keys.k, keys.group, seq, static_cast<int64_t>(t), 0);
+        const int64_t at = host::entry_offset(input(), keys, seq, static_cast<int64_t>(t));
         for (int64_t i = 0; i < args.head_dim; ++i) key[static_cast<size_t>(i)] = host::load(keys.k, at + i);
         for (int64_t h = 0; h < args.heads; ++h) {
           const float* query = q.as<const float>() + r * q.strides[0] + h * q.strides[1];
@@ -169,7 +181,8 @@ class Attend {
     seq_ = input_.row_seq.as<const int32_t>()[row];
     kv_head_ = head / (args_.shape.heads / args_.shape.kv_heads);
     find_visible(row);
-    score(row, head, query);
+    if (args_.key_bias.k.present()) keep_greatest();
+    score(head, query);
     const float sink = args_.sinks.present() ? args_.sinks.as<const float>()[head] : -INFINITY;
     float highest = sink;
     for (const float s : scores_) highest = std::max(highest, s);
@@ -182,52 +195,74 @@ class Attend {
       const float weight = std::exp(scores_[i] - highest);
       if (weight == 0) continue;
       total += weight;
-      const float* value = read(kv_.v, visible_[i], v_dim);
+      const float* value = i < tokens_ ? read(kv_.v, visible_[i], v_dim) : read_entry(visible_[i], v_dim);
       for (int64_t d = 0; d < v_dim; ++d) out[d] += weight * value[d];
     }
     for (int64_t d = 0; d < v_dim; ++d) out[d] /= total;
   }
 
  private:
+  // Positions of tokens, then entries.
   void find_visible(int64_t row) {
     const int64_t last = input_.positions.as<const int32_t>()[row];
+    const bool entries = args_.entries.k.present();
+    position_ = last;
     visible_.clear();
-    if (args_.selected.present()) {
-      const int64_t count = args_.selected.shape[1];
-      const int32_t* chosen = args_.selected.as<const int32_t>() + row * count;
-      for (int64_t i = 0; i < count; ++i) {
-        if (chosen[i] >= 0) visible_.push_back(chosen[i]);
-      }
-      return;
-    }
     int64_t first = 0;
     if (args_.window > 0) {
       first = args_.chunked ? last / args_.window * args_.window : std::max<int64_t>(0, last - args_.window + 1);
     }
-    for (int64_t t = first; t <= last; ++t) visible_.push_back(t);
-    position_ = last;
+    for (int64_t t = first; t <= last && (entries || !args_.selected.present()); ++t) visible_.push_back(t);
+    tokens_ = visible_.size();
+    if (args_.selected.present()) {
+      const int32_t* chosen = args_.selected.as<const int32_t>() + row * args_.selected.strides[0];
+      for (int64_t i = 0; i < args_.selected.shape[1]; ++i) {
+        if (chosen[i] >= 0) visible_.push_back(chosen[i]);
+      }
+    } else if (entries) {
+      for (int64_t e = 0; e < host::entries_at(args_.entries, last); ++e) visible_.push_back(e);
+    }
+    if (!entries) tokens_ = visible_.size();
   }
 
-  void score(int64_t row, int64_t head, const float* query) {
+  float key_bias(int64_t position) const {
+    const KvView& view = args_.key_bias;
+    return host::load(view.k, host::cache_offset(input_, view.k, view.group, seq_, position, 0) + kv_head_);
+  }
+
+  void keep_greatest() {
+    const auto keep = static_cast<size_t>(args_.keep);
+    if (keep == 0 || visible_.size() <= keep || mutated("attention.keep")) return;
+    std::vector<std::pair<float, int64_t>> ranked;  // the greatest and first sort first
+    for (const int64_t t : visible_) ranked.emplace_back(-key_bias(t), t);
+    std::nth_element(ranked.begin(), ranked.begin() + args_.keep, ranked.end());
+    visible_.clear();
+    for (size_t i = 0; i < keep; ++i) visible_.push_back(ranked[i].second);
+    std::sort(visible_.begin(), visible_.end());
+  }
+
+  void score(int64_t head, const float* query) {
     const float slope = args_.slopes.present() ? args_.slopes.as<const float>()[head] : 0;
-    const float* bias = nullptr;
-    if (args_.bias.present()) {
-      bias = args_.bias.as<const float>() + row * args_.bias.strides[0] + kv_head_ * args_.bias.strides[1];
-    }
+    const bool biased = args_.key_bias.k.present();
     scores_.resize(visible_.size());
     value_.resize(static_cast<size_t>(args_.shape.head_dim));
     for (size_t i = 0; i < visible_.size(); ++i) {
-      const int64_t t = visible_[i];
-      float s = args_.scale * host::dot(query, read(kv_.k, t, args_.shape.head_dim), args_.shape.head_dim);
+      const int64_t t = visible_[i], dim = args_.shape.head_dim;
+      float s = args_.scale * host::dot(query, i < tokens_ ? read(kv_.k, t, dim) : read_entry(t, dim), dim);
       if (args_.softcap > 0) s = args_.softcap * std::tanh(s / args_.softcap);
       if (slope != 0) s -= slope * static_cast<float>(position_ - t);
-      if (bias != nullptr) s += bias[t];
+      if (biased) s += key_bias(t);
       scores_[i] = s;
     }
   }
 
   const float* read(const Tensor& view, int64_t position, int64_t dim) {
-    const int64_t at = host::cache_offset(input_, view, kv_.group, seq_, position, kv_head_);
+    return floats(view, host::cache_offset(input_, view, kv_.group, seq_, position, kv_head_), dim);
+  }
+  const float* read_entry(int64_t entry, int64_t dim) {
+    return floats(args_.entries.k, host::entry_offset(input_, args_.entries, seq_, entry), dim);
+  }
+  const float* floats(const Tensor& view, int64_t at, int64_t dim) {
     if (view.dtype == DType::kF32) return view.as<const float>() + at;
     for (int64_t i = 0; i < dim; ++i) value_[static_cast<size_t>(i)] = host::load(view, at + i);
     return value_.data();
@@ -238,6 +273,7 @@ class Attend {
   const KvView& kv_;
   int64_t seq_ = 0, kv_head_ = 0, position_ = 0;
   std::vector<int64_t> visible_;
+  size_t tokens_ = 0;  // of visible_; the rest are entries
   std::vector<float> scores_, value_;
 };
 

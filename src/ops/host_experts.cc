@@ -117,6 +117,11 @@ struct HostOps::ExpertTemps {
 };
 
 void HostOps::run_expert(const Experts& experts, size_t expert, int64_t rows, const ExpertTemps& temps) {
+  if (experts.down.empty()) {
+    const LinearCall only{&experts.up[expert], temps.in.rows(0, rows), temps.out.rows(0, rows), {}};
+    do_linear({&only, 1}, temps.workspace);
+    return;
+  }
   const Tensor up = temps.up.rows(0, rows), active = temps.active.rows(0, rows);
   int64_t column = 0;
   for (const std::span<const Linear> part : {experts.gate, experts.up}) {
@@ -133,7 +138,7 @@ void HostOps::run_expert(const Experts& experts, size_t expert, int64_t rows, co
 void HostOps::do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) {
   const int64_t rows = x.shape[0], top_k = routing.ids.shape[1], k = x.shape[1], n = out.shape[1];
   const int64_t up = experts.up[0].shape.n + (experts.gate.empty() ? 0 : experts.gate[0].shape.n);
-  const int64_t ff = experts.down[0].shape.k;
+  const int64_t ff = experts.down.empty() ? 0 : experts.down[0].shape.k;
   const Scope scope(*this);
   ExpertTemps temps{temp(DType::kF32, {rows, k}), temp(DType::kF32, {rows, up}), temp(DType::kF32, {rows, ff}),
                     temp(DType::kF32, {rows, n}), nullptr};
@@ -147,13 +152,20 @@ void HostOps::do_experts(const Experts& experts, const Tensor& x, const Routing&
   if (dry()) return;
 
   const int32_t* ids = routing.ids.as<const int32_t>();
-  const float* weights = routing.weights.as<const float>();
+  const float* weights = routing.weights.present() ? routing.weights.as<const float>() : nullptr;
   for (int64_t r = 0; r < rows; ++r) std::fill_n(row_of(out, r), n, 0.0f);
   std::vector<std::pair<int64_t, float>> chosen;  // row, weight
   for (size_t e = 0; e < experts.up.size(); ++e) {
     chosen.clear();
     for (int64_t i = 0; i < rows * top_k; ++i) {
-      if (ids[i] == static_cast<int32_t>(e)) chosen.emplace_back(i / top_k, weights[i]);
+      if (ids[i] != static_cast<int32_t>(e)) continue;
+      const float weight = weights != nullptr ? weights[i] : 1.0f;
+      const bool again = !chosen.empty() && chosen.back().first == i / top_k;  // a token's table may name one twice
+      if (again) {
+        chosen.back().second += weight;
+      } else {
+        chosen.emplace_back(i / top_k, weight);
+      }
     }
     if (chosen.empty()) continue;
     for (size_t i = 0; i < chosen.size(); ++i) {

@@ -75,5 +75,11 @@ void rotate(const Rope& rope, const std::vector<float>& inv_freq, int64_t positi
 /// Element offset of token `position` of sequence `seq`, head `head`, in a view of the paged cache.
 int64_t cache_offset(const StepInput& input, const Tensor& view, int group, int64_t seq, int64_t position,
                      int64_t head);
+/// The same of entry `index` of a view with a stride, or of token `index` of one without.
+int64_t entry_offset(const StepInput& input, const KvView& view, int64_t seq, int64_t index);
+/// How many tokens, or entries, a row at `position` may see.
+inline int64_t entries_at(const KvView& view, int64_t position) {
+  return view.stride > 0 ? (position + 1) / view.stride : position + 1;
+}
 
 }  // namespace baize::host

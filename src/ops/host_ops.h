@@ -26,11 +26,17 @@ class HostOps : public Ops {
   void do_scale(const Tensor& x, const Tensor& vector, float alpha, const Tensor& out) override;
   void do_add_vector(const Tensor& x, const Tensor& vector) override;
   void do_clamp(const Tensor& x, float limit) override;
+  void do_match_rms(const Tensor& x, const Tensor& like, float floor) override;
+  void do_mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out) override;
   void do_add_positions(const Tensor& table, int64_t offset, const Tensor& residual) override;
   void do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) override;
   void do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) override;
   void do_latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
                        const Tensor& q) override;
+  void do_compress(const CompressArgs& args, const Tensor& x, const KvView& recent, const KvView& entries) override;
+  void do_hyper_read(const HyperArgs& args, const Tensor& x, const Tensor& logits, const Tensor& read,
+                     const Tensor& weights) override;
+  void do_hyper_write(const HyperArgs& args, const Tensor& x, const Tensor& given, const Tensor& weights) override;
   void do_select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
                  const Tensor& selected) override;
   void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing) override;
@@ -47,6 +53,8 @@ class HostOps : public Ops {
   void do_wkv4(const WkvArgs& args, const Tensor& k, const Tensor& v, const KvView& state, const Tensor& out) override;
 
  private:
+  void recurrence_in_blocks(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& state,
+                            const Tensor& out);
   struct ExpertTemps;
   void run_expert(const Experts& experts, size_t expert, int64_t rows, const ExpertTemps& temps);
 };

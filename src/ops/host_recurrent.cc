@@ -65,10 +65,11 @@ void HostOps::do_causal_conv(const ConvArgs& args, const Tensor& x, const KvView
 void HostOps::do_decay(const DecayArgs& args, const Tensor& a, const Tensor& decay) {
   if (dry()) return;
   const int64_t n = a.shape[1], stretch = n / args.rate.shape[0];
+  const float* bias = args.bias.present() ? args.bias.as<const float>() : nullptr;
   for (int64_t r = 0; r < a.shape[0]; ++r) {
     float* step = row_of(a, r);
     for (int64_t i = 0; i < n; ++i) {
-      step[i] = std::clamp(host::softplus(step[i] + args.bias.as<const float>()[i]), args.least, args.most);
+      step[i] = std::clamp(host::softplus(step[i] + (bias != nullptr ? bias[i] : 0.0f)), args.least, args.most);
       row_of(decay, r)[i] = std::exp(-args.rate.as<const float>()[i / stretch] * step[i]);
     }
   }
@@ -85,9 +86,67 @@ void unit_length(const float* x, int64_t n, float scale, bool normalise, float* 
 
 }  // namespace
 
+namespace {
+
+/// One head of lightning attention in blocks; see RecurrenceArgs::block.
+struct BlockHead {
+  const RecurrenceArgs& args;
+  int64_t head;
+  float *s, *keys, *values;  // [key_dim][value_dim]; [block][key_dim]; [block][value_dim]
+
+  float table(const Tensor& t, int64_t i) const { return t.as<const float>()[head * args.block + i]; }
+
+  // The block is full: its keys and values enter S.
+  void close_block() const {
+    const float decay = std::pow(args.rate.as<const float>()[head], static_cast<float>(args.block));
+    for (int64_t i = 0; i < args.key_dim * args.value_dim; ++i) s[i] *= decay;
+    for (int64_t t = 0; t < args.block; ++t) add(keys + t * args.key_dim, values + t * args.value_dim, t);
+  }
+  void add(const float* k, const float* v, int64_t place) const {
+    const float weight = table(args.leave, place);
+    for (int64_t i = 0; i < args.key_dim; ++i) {
+      for (int64_t j = 0; j < args.value_dim; ++j) s[i * args.value_dim + j] += weight * k[i] * v[j];
+    }
+  }
+  void attend(const float* q, int64_t place, float* y) const {
+    std::fill_n(y, args.value_dim, 0.0f);
+    for (int64_t i = 0; i < args.key_dim; ++i) {
+      const float query = q[i] * table(args.enter, place);
+      for (int64_t j = 0; j < args.value_dim; ++j) y[j] += query * s[i * args.value_dim + j];
+    }
+    for (int64_t t = 0; t <= place; ++t) {
+      const float weight = host::dot(q, keys + t * args.key_dim, args.key_dim) * table(args.near, place - t);
+      for (int64_t j = 0; j < args.value_dim; ++j) y[j] += weight * values[t * args.value_dim + j];
+    }
+  }
+};
+
+}  // namespace
+
+void HostOps::recurrence_in_blocks(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& view,
+                                   const Tensor& out) {
+  const int64_t dk = args.key_dim, dv = args.value_dim, heads = args.heads, each = dk * dv + args.block * (dk + dv);
+  over(input().seqs * heads, out.shape[0] * (dk * dv + args.block * (dk + dv)), [&](int64_t first, int64_t last) {
+    for (int64_t item = first; item < last; ++item) {
+      const int64_t seq = item / heads, h = item % heads;
+      float* state = state_of(input(), view, seq, args.offset + h * each, each);
+      const BlockHead head{args, h, state, state + dk * dv, state + dk * dv + args.block * dk};
+      const Rows rows = rows_of(input(), seq);
+      for (int64_t r = rows.begin; r < rows.end; ++r) {
+        const int64_t position = input().positions.as<const int32_t>()[r], place = position % args.block;
+        if (place == 0 && position > 0) head.close_block();
+        std::copy_n(row_of(in.k, r) + h * dk, dk, head.keys + place * dk);
+        std::copy_n(row_of(in.v, r) + h * dv, dv, head.values + place * dv);
+        head.attend(row_of(in.q, r) + h * dk, place, row_of(out, r) + h * dv);
+      }
+    }
+  });
+}
+
 void HostOps::do_recurrence(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& view,
                             const Tensor& out) {
   if (dry()) return;
+  if (args.block > 0) return recurrence_in_blocks(args, in, view, out);
   const int64_t dk = args.key_dim, dv = args.value_dim, heads = args.heads;
   over(input().seqs * heads, out.shape[0] * dk * dv * 4, [&](int64_t first, int64_t last) {
     std::vector<float> q(static_cast<size_t>(dk)), k(q.size()), change(static_cast<size_t>(dv));

@@ -158,6 +158,42 @@ void HostOps::do_clamp(const Tensor& x, float limit) {
   });
 }
 
+void HostOps::do_match_rms(const Tensor& x, const Tensor& like, float floor) {
+  if (dry()) return;
+  const int64_t n = x.shape[1];
+  const auto mean_square = [n](const float* values) {
+    double sum = 0;
+    for (int64_t i = 0; i < n; ++i) sum += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+    return sum / static_cast<double>(n);
+  };
+  over(x.shape[0], 3 * n, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      float* y = row_of(x, r);
+      const double own = std::max(mean_square(y), static_cast<double>(floor));
+      const auto factor = static_cast<float>(std::sqrt(mean_square(row_of(like, r)) / own));
+      for (int64_t i = 0; i < n; ++i) y[i] *= factor;
+    }
+  });
+}
+
+void HostOps::do_mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out) {
+  if (dry()) return;
+  const int64_t width = x.shape[1] / from, to = out.shape[1] / width;
+  over(x.shape[0], to * from * width, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const float* w = row_of(weights, r);
+      for (int64_t j = 0; j < to; ++j) {
+        float* y = row_of(out, r) + j * width;
+        std::fill_n(y, width, 0.0f);
+        for (int64_t i = 0; i < from; ++i, ++w) {
+          const float* in = row_of(x, r) + i * width;
+          for (int64_t c = 0; c < width; ++c) y[c] += *w * in[c];
+        }
+      }
+    }
+  });
+}
+
 void HostOps::do_add_positions(const Tensor& table, int64_t offset, const Tensor& residual) {
   if (dry()) return;
   const int32_t* positions = input().positions.as<const int32_t>();

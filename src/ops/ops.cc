@@ -113,7 +113,12 @@ void Ops::attention(const AttnArgs& args, const Tensor& q, const KvView& kv, con
     const AttnShape& s = args.shape;
     const int64_t dims = s.head_dim + kv.v.shape[3];
     int64_t seen = args.window > 0 ? std::min(args.window, input().max_kv_len) : input().max_kv_len;
-    if (args.selected.present()) seen = std::min(seen, args.selected.shape[1]);
+    if (args.entries.k.present()) {
+      const int64_t entries = input().max_kv_len / args.entries.stride;
+      seen += args.selected.present() ? std::min(entries, args.selected.shape[1]) : entries;
+    } else if (args.selected.present()) {
+      seen = std::min(seen, args.selected.shape[1]);
+    }
     cost_.flops += 2 * input().rows * s.heads * dims * seen;
     cost_.cache_bytes += input().seqs * seen * s.kv_heads * dims * dtype_bytes(kv.k.dtype);
   }
@@ -144,6 +149,14 @@ void Ops::add_vector(const Tensor& x, const Tensor& vector) { do_add_vector(x, v
 
 void Ops::clamp(const Tensor& x, float limit) { do_clamp(x, limit); }
 
+void Ops::match_rms(const Tensor& x, const Tensor& like, float floor) { do_match_rms(x, like, floor); }
+
+void Ops::mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out) {
+  BAIZE_DCHECK(x.shape[1] % from == 0 && weights.shape[1] * x.shape[1] == from * from * out.shape[1]);
+  if (dry()) cost_.flops += 2 * x.shape[0] * from * out.shape[1];
+  do_mix_streams(x, from, weights, out);
+}
+
 void Ops::add_positions(const Tensor& table, int64_t offset, const Tensor& residual) {
   do_add_positions(table, offset, residual);
 }
@@ -155,12 +168,36 @@ void Ops::latent_store(const LatentArgs& args, const Tensor& queries, const Tens
   do_latent_store(args, queries, kv, view, q);
 }
 
+void Ops::compress(const CompressArgs& args, const Tensor& x, const KvView& recent, const KvView& entries) {
+  BAIZE_DCHECK(x.shape[1] == 2 * args.width() && recent.k.shape[3] == x.shape[1] && entries.k.shape[3] == args.dim);
+  if (dry()) {
+    const int64_t reads = 1 + (args.overlap ? 2 : 1);  // every value is written once, and read by one entry or two
+    cost_.flops += 2 * input().rows * 2 * x.shape[1];
+    cost_.cache_bytes += input().rows * x.shape[1] * reads * dtype_bytes(recent.k.dtype);
+  }
+  do_compress(args, x, recent, entries);
+}
+
+void Ops::hyper_read(const HyperArgs& args, const Tensor& x, const Tensor& logits, const Tensor& read,
+                     const Tensor& weights) {
+  BAIZE_DCHECK(x.shape[1] == args.streams * read.shape[1] && logits.shape[1] == args.base.shape[0]);
+  if (dry()) cost_.flops += 4 * x.shape.elements();
+  do_hyper_read(args, x, logits, read, weights);
+}
+
+void Ops::hyper_write(const HyperArgs& args, const Tensor& x, const Tensor& given, const Tensor& weights) {
+  BAIZE_DCHECK(x.shape[1] == args.streams * given.shape[1]);
+  if (dry()) cost_.flops += 2 * x.shape.elements() * (1 + (args.mix_rounds > 0 ? args.streams : 0));
+  do_hyper_write(args, x, given, weights);
+}
+
 void Ops::select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
                  const Tensor& selected) {
   BAIZE_DCHECK(selected.shape[1] >= std::min(args.top_k, input().max_kv_len) && keys.k.shape[3] == args.head_dim);
   if (dry()) {
-    cost_.flops += 2 * input().rows * args.heads * args.head_dim * input().max_kv_len;
-    cost_.cache_bytes += input().seqs * input().max_kv_len * args.head_dim * dtype_bytes(keys.k.dtype);
+    const int64_t seen = input().max_kv_len / std::max<int64_t>(1, keys.stride);
+    cost_.flops += 2 * input().rows * args.heads * args.head_dim * seen;
+    cost_.cache_bytes += input().seqs * seen * args.head_dim * dtype_bytes(keys.k.dtype);
   }
   do_select(args, q, weights, keys, selected);
 }
@@ -249,6 +286,8 @@ void Ops::do_gate(const Tensor&, const Tensor&, Activation) { lacking("gates"); 
 void Ops::do_scale(const Tensor&, const Tensor&, float, const Tensor&) { lacking("scaling"); }
 void Ops::do_add_vector(const Tensor&, const Tensor&) { lacking("such sum"); }
 void Ops::do_clamp(const Tensor&, float) { lacking("clamping"); }
+void Ops::do_match_rms(const Tensor&, const Tensor&, float) { lacking("matching of magnitudes"); }
+void Ops::do_mix_streams(const Tensor&, int64_t, const Tensor&, const Tensor&) { lacking("several residual streams"); }
 void Ops::do_add_positions(const Tensor&, int64_t, const Tensor&) { lacking("learned positions"); }
 void Ops::do_qkv_variant(const QkvArgs&, const Tensor&, const KvView&, const Tensor&) {
   lacking("such preparation of queries and keys");
@@ -258,6 +297,15 @@ void Ops::do_attention_variant(const AttnArgs&, const Tensor&, const KvView&, co
 }
 void Ops::do_latent_store(const LatentArgs&, const Tensor&, const Tensor&, const KvView&, const Tensor&) {
   lacking("latent attention");
+}
+void Ops::do_compress(const CompressArgs&, const Tensor&, const KvView&, const KvView&) {
+  lacking("compressed attention");
+}
+void Ops::do_hyper_read(const HyperArgs&, const Tensor&, const Tensor&, const Tensor&, const Tensor&) {
+  lacking("hyper-connections");
+}
+void Ops::do_hyper_write(const HyperArgs&, const Tensor&, const Tensor&, const Tensor&) {
+  lacking("hyper-connections");
 }
 void Ops::do_select(const SelectArgs&, const Tensor&, const Tensor&, const KvView&, const Tensor&) {
   lacking("sparse indexer");

@@ -43,6 +43,7 @@ struct Rope {
   Tensor inv_freq;           // f32 [rot_dim / 2]; absent: no rotation
   float scale = 1;           // multiplies cosines and sines (attention factor of YaRN and longrope)
   bool interleaved = false;  // pairs are (2i, 2i + 1) instead of (i, i + rot_dim / 2)
+  int64_t offset = 0;        // dimensions of a head before the rotated ones
   // Dynamic NTK: once the sequence is longer than `dynamic_length`, angles follow from the base
   // theta * (factor * len / dynamic_length - (factor - 1))^(rot_dim / (rot_dim - 2)), len = tokens in the cache.
   float dynamic_factor = 0;  // 0: off
@@ -74,7 +75,8 @@ struct QkvArgs {
   bool store = true;       // false: qkv holds queries only, keys and values are another layer's
   Temperature temperature = {};
   bool plain() const {
-    return q_norm.plain() && k_norm.plain() && !v_norm.present() && !norm_last && store && temperature.scale == 0;
+    return q_norm.plain() && k_norm.plain() && !v_norm.present() && !norm_last && store && temperature.scale == 0 &&
+           rope.offset == 0;
   }
 };
 
@@ -88,9 +90,17 @@ struct AttnArgs {
   Tensor sinks = {};
   Tensor slopes = {};    // f32 [heads]: score -= slope * distance (ALiBi, Press et al. 2021); absent: none
   Tensor selected = {};  // i32 [rows, count]: the only positions a row sees, -1 for none; absent: all
-  Tensor bias = {};      // f32 [rows, kv_heads, keys]: added to the scores, -inf hides; absent: none
+  // Dynamic mask (Doge 2025): cached as keys of one head, what is added to the scores of each key [kv_heads]; of the
+  // keys in sight only the `keep` with the greatest are seen (0: all), of equal ones the first.
+  KvView key_bias = {};
+  int64_t keep = 0;
+  Tensor bias = {};  // f32 [rows, kv_heads, keys]: added to the scores, -inf hides; absent: none
+  // Older text: a row sees all entries that are whole at its position too, each its own value; `selected` then chooses
+  // among them.
+  KvView entries = {};
   bool plain() const {
-    return !chunked && !sinks.present() && !slopes.present() && !selected.present() && !bias.present();
+    return !chunked && !sinks.present() && !slopes.present() && !selected.present() && !key_bias.k.present() &&
+           !bias.present() && !entries.k.present();
   }
 };
 
@@ -98,6 +108,34 @@ struct AttnArgs {
 struct LatentArgs {
   int64_t heads = 0, nope_dim = 0, rope_dim = 0, kv_rank = 0;
   Rope rope;
+};
+
+/// Compressed keys (DeepSeek-V4 2026): every `rate` tokens leave one entry, the sum of their values weighted by a
+/// softmax over the tokens of (gate + bias), channel by channel; then normed, and rotated as the first of the tokens.
+/// With `overlap`, each token has two sets of values and gates: the first takes part in the entry after its own, the
+/// second in its own.
+struct CompressArgs {
+  int64_t rate = 0;
+  int64_t dim = 0;  // of an entry
+  bool overlap = false;
+  Tensor bias;  // f32 [rate, width], width = dim or 2 * dim
+  Norm norm;
+  Rope rope;
+  int64_t width() const { return overlap ? 2 * dim : dim; }
+};
+
+/// Hyper-connections (Zhu et al. 2024): the residual stream is several streams side by side. With l = logits / rms(x),
+/// a sublayer reads their sum weighted by sigmoid(scale[0] * l + base) + eps, and each stream takes what it gives times
+/// magnitude * sigmoid(scale[1] * l + base) + post_eps. With mix_rounds > 0 (Xie et al. 2026) the streams are mixed
+/// before: softmax(scale[2] * l + base) [from, to] is brought near a doubly stochastic matrix by Sinkhorn and Knopp's
+/// rounds.
+struct HyperArgs {
+  int64_t streams = 0;
+  int64_t mix_rounds = 0;
+  float magnitude = 0, eps = 0, post_eps = 0;
+  float norm_eps = 0;  // of rms(x)
+  Tensor scale;        // f32 [1 to 3]
+  Tensor base;         // f32 [logits]
 };
 
 /// A sparse indexer's choice (DeepSeek-V3.2 2025): the positions with the highest sum over heads of weight * max(0, q .
@@ -144,7 +182,7 @@ struct ConvArgs {
 /// Step sizes and decays: a = clamp(softplus(a + bias), least, most), decay = exp(-rate * a).
 struct DecayArgs {
   Tensor rate;       // f32 [heads]: of an equal stretch of columns each
-  Tensor bias = {};  // f32 [columns]
+  Tensor bias = {};  // f32 [columns]; absent: none
   float least = 0, most = 3e38f;
 };
 
@@ -162,6 +200,12 @@ struct RecurrenceArgs {
   Tensor rate;  // f32 [heads]: the same decay at every token; absent: see RecurrenceInputs
   Tensor skip;  // f32 [heads]; absent: none
   int64_t offset = 0;
+  // Lightning attention as MiniMax-01 (2025) defines it: in blocks of so many tokens, with tables of the decays, whose
+  // rounding no recurrence has. The state keeps keys and values of the current block behind S. 0: token by token.
+  int64_t block = 0;
+  Tensor near;   // f32 [heads * block]: of a key of the same block, by distance
+  Tensor enter;  // f32 [heads * block]: of S, which is of the blocks before, by the place in the block
+  Tensor leave;  // f32 [heads * block]: of a key in the S of the next block, by its place
 };
 struct RecurrenceInputs {
   Tensor q, k;   // [rows, key_heads * key_dim]
@@ -216,7 +260,7 @@ struct RouteArgs {
 struct Experts {
   std::span<const Linear> gate;  // one an expert; empty: `up` holds gate|up, or there is no gate
   std::span<const Linear> up;    // one an expert
-  std::span<const Linear> down;  // one an expert
+  std::span<const Linear> down;  // one an expert; empty: an expert is one matrix, `up`, without an activation
   ActArgs activation;
   bool weigh_input = false;  // the routing weight multiplies x, not the result (Llama 4)
 };
@@ -224,10 +268,11 @@ struct Experts {
 /// Experts of each row.
 struct Routing {
   Tensor ids;      // i32 [rows, top_k]
-  Tensor weights;  // f32 [rows, top_k]
+  Tensor weights;  // f32 [rows, top_k]; absent (experts): 1
 };
 
-/// Token embedding table: row id of `w`, times alpha.
+/// Token embedding table: row id of `w`, times alpha. Ids beyond the table read row 0 (Gemma 3n's tables of the layers'
+/// inputs are shorter than its vocabulary).
 struct Embed {
   LinearShape shape;  // n = vocabulary, k = width
   float alpha = 1;
@@ -297,6 +342,18 @@ class Ops {
   void add_vector(const Tensor& x, const Tensor& vector);
   /// x = min(max(x, -limit), limit).                                        x [m, n]
   void clamp(const Tensor& x, float limit);
+  /// x[r] *= rms(like[r]) / sqrt(max(mean square of x[r], floor)).          x, like [m, n]
+  void match_rms(const Tensor& x, const Tensor& like, float floor);
+  /// Residual streams, side by side, mixed row by row: out[:, j] = sum over i of weights[:, j * from + i] * x[:, i].
+  ///                                      x [m, from * width], weights [m, to * from], out [m, to * width], not x
+  void mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out);
+  /// What a sublayer reads of the streams, and how they will take what it gives (absent: nothing is taken).
+  ///                                      x [rows, streams * hidden], logits [rows, streams * (1, 2 or 2 + streams)],
+  ///                                      read [rows, hidden], weights f32 [rows, streams or streams * (1 + streams)]
+  void hyper_read(const HyperArgs& args, const Tensor& x, const Tensor& logits, const Tensor& read,
+                  const Tensor& weights);
+  /// Each stream of x becomes its mix of the streams, plus its weight times given.         given [rows, hidden]
+  void hyper_write(const HyperArgs& args, const Tensor& x, const Tensor& given, const Tensor& weights);
   /// residual[r] += table[position of r + offset].                          table f32 [positions, n], residual [rows,
   /// n]
   void add_positions(const Tensor& table, int64_t offset, const Tensor& residual);
@@ -311,8 +368,12 @@ class Ops {
   ///                                      q [rows, heads, kv_rank + rope_dim]
   void latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
                     const Tensor& q);
-  /// The top_k positions up to its own that each row chooses, in ascending order, then -1; of equal scores the first
-  /// wins.       q [rows, heads, head_dim], weights [rows, heads], keys.k 1 head, selected i32 [rows, at least top_k or
+  /// Keeps every row's values and gates, and stores the entries that this step makes whole.
+  ///                                      x [rows, 2 * width], recent.k 1 head of 2 * width, entries.k 1 head of dim
+  void compress(const CompressArgs& args, const Tensor& x, const KvView& recent, const KvView& entries);
+  /// The top_k positions up to its own (or whole entries) that each row chooses, in ascending order, then -1; of equal
+  /// scores the first wins.       q [rows, heads, head_dim], weights [rows, heads], keys.k 1 head, selected i32 [rows,
+  /// at least top_k or
   ///             max_kv_len]
   void select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
               const Tensor& selected);
@@ -363,11 +424,17 @@ class Ops {
   virtual void do_scale(const Tensor& x, const Tensor& vector, float alpha, const Tensor& out);
   virtual void do_add_vector(const Tensor& x, const Tensor& vector);
   virtual void do_clamp(const Tensor& x, float limit);
+  virtual void do_match_rms(const Tensor& x, const Tensor& like, float floor);
+  virtual void do_mix_streams(const Tensor& x, int64_t from, const Tensor& weights, const Tensor& out);
   virtual void do_add_positions(const Tensor& table, int64_t offset, const Tensor& residual);
   virtual void do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q);
   virtual void do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out);
   virtual void do_latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
                                const Tensor& q);
+  virtual void do_compress(const CompressArgs& args, const Tensor& x, const KvView& recent, const KvView& entries);
+  virtual void do_hyper_read(const HyperArgs& args, const Tensor& x, const Tensor& logits, const Tensor& read,
+                             const Tensor& weights);
+  virtual void do_hyper_write(const HyperArgs& args, const Tensor& x, const Tensor& given, const Tensor& weights);
   virtual void do_select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
                          const Tensor& selected);
   virtual void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing);

@@ -22,6 +22,10 @@ struct KvView {
   Tensor v;       // [pages, block, kv_heads, head_dim]
   int group = 0;  // whose block table finds the pages
   int64_t column = 0;
+  // > 0: one entry is kept for so many tokens, where the last of them belongs. A page of `block` tokens then holds
+  // those that end in it: k is [pages, entries, 1, dim].
+  int64_t stride = 0;
+  int64_t block = 0;
 };
 
 struct StepInput {

@@ -1,35 +1,24 @@
-// The golden cases of the supported families on the GPU, in both compute modes: logits in one piece and in chunks
-// against the reference implementation's, and greedy continuations in f32.
+// Every golden case on the GPU, in both compute modes: logits in one piece and in chunks against the reference
+// implementation's, and greedy continuations in f32. BAIZE_GOLDEN_CASE=NAME runs one.
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 
+#include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
 #include "cuda/cuda_cases.h"
+#include "cuda/golden_lists.h"
 #include "unit/model_harness.h"
 
 namespace baize {
 namespace {
 
-const char* const kCases[] = {"llama",
-                              "llama+bias_headdim",
-                              "llama+rope_dynamic",
-                              "llama+rope_linear",
-                              "llama+rope_llama3",
-                              "mistral",
-                              "qwen2",
-                              "qwen2+window",
-                              "qwen2+yarn",
-                              "qwen3",
-                              "gemma",
-                              "gemma2",
-                              "gemma2+caps",
-                              "gemma3_text",
-                              "gemma3_text+linear",
-                              "phi3",
-                              "phi3+longrope",
-                              "phi3+partial"};
+// Whether a list of tests/data (built in) has a line for the case.
+bool listed(const char* list, const std::string& name) {
+  return ("\n" + std::string(list)).find("\n" + name + ":") != std::string::npos;
+}
 
 struct Golden {
   std::vector<Token> input_ids, long_ids, generated;
@@ -56,17 +45,44 @@ std::string goldens() {
   return folder != nullptr ? folder : BAIZE_GOLDENS_DIR;
 }
 
+std::vector<std::string> all_cases() {
+  std::vector<std::string> names;
+  if (const char* only = std::getenv("BAIZE_GOLDEN_CASE"); only != nullptr) return {only};
+  for (const auto& entry : std::filesystem::directory_iterator(goldens())) names.push_back(entry.path().filename());
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Two experts, or two positions of an indexer, of nearly equal score: rounded to bf16, the other one is taken.
+constexpr double kNearTieNmse = 0.5;
+
 class CudaGoldenTest : public testing::TestWithParam<Compute> {
  protected:
-  double worst_ = 0;
+  double worst_ = 0, bound_ = 0;
 
   void expect_close(std::span<const float> got, std::span<const float> want) {
     const double error = test::nmse(got, want);
-    EXPECT_LE(error, GetParam() == Compute::kExact ? 1e-6 : 2e-3);
-    worst_ = std::max(worst_, error);
+    EXPECT_LE(error, bound_);
+    if (!(error <= worst_) && !std::isnan(worst_)) worst_ = error;  // a NaN is the worst
   }
-  void run_case(Backend& backend, const std::string& folder) {
-    const Golden golden = load(folder);
+  // Where the archive's logits rest on an accident of the reference's sorting (tests/unit/model_golden_test.cc), our
+  // own reference's take their place.
+  static void replace(Golden& golden, const std::string& folder) {
+    const auto ref = make_ref_backend();
+    test::Harness own(folder, *ref, Compute::kExact, 128);
+    golden.logits = own.feed(golden.input_ids);
+    own.reset();
+    const std::vector<float> all = own.feed(golden.long_ids);
+    golden.long_logits.assign(all.end() - static_cast<int64_t>(golden.long_logits.size()), all.end());
+    golden.consistent = false;
+  }
+  static int failures() { return testing::UnitTest::GetInstance()->current_test_info()->result()->total_part_count(); }
+  void run_case(Backend& backend, const std::string& name) {
+    const std::string folder = goldens() + "/" + name;
+    Golden golden = load(folder);
+    if (listed(kExactTies, name)) replace(golden, folder);
+    const bool near_tie = listed(kNearTies, name) || listed(kCudaNearTies, name);
+    bound_ = GetParam() == Compute::kExact ? 1e-6 : near_tie ? kNearTieNmse : 2e-3;
     test::Harness harness(folder, backend, GetParam(), 128);
     const std::vector<float> logits = harness.feed(golden.input_ids);
     expect_close(logits, golden.logits);
@@ -106,12 +122,24 @@ class CudaGoldenTest : public testing::TestWithParam<Compute> {
 
 TEST_P(CudaGoldenTest, EveryFamily) {
   const auto backend = make_cuda_backend(0);
-  for (const char* name : kCases) {
+  int passed = 0, failed = 0;
+  for (const std::string& name : all_cases()) {
+    if (listed(kPending, name)) continue;
     SCOPED_TRACE(name);
     worst_ = 0;
-    run_case(*backend, goldens() + "/" + name);
-    std::printf("  %-24s worst NMSE %.2e\n", name, worst_);
+    const int before = failures();
+    try {
+      run_case(*backend, name);
+    } catch (const Error& error) {
+      ADD_FAILURE() << error.what();
+    }
+    const bool good = failures() == before;
+    ++(good ? passed : failed);
+    std::printf("  %-6s %-26s worst NMSE %.2e\n", good ? "ok" : "FAILED", name.c_str(), worst_);
+    std::fflush(stdout);
   }
+  std::printf("  %d cases passed, %d failed\n", passed, failed);
+  EXPECT_GT(passed, 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Exact, CudaGoldenTest, testing::Values(Compute::kExact));

@@ -2,69 +2,14 @@
 // formats; in f32 and in bf16. Needs a GPU: built by `make cuda`, run by tools/gpu_check.sh.
 #include <gtest/gtest.h>
 
-#include "cuda/cuda_cases.h"
+#include "cuda/cuda_pairs.h"
 
 namespace baize {
 namespace {
 
 using namespace test;
 
-class CudaOpsTest : public testing::TestWithParam<Compute> {
- protected:
-  static Backend& cuda() {
-    static const std::unique_ptr<Backend> backend = make_cuda_backend(0);
-    return *backend;
-  }
-  static Backend& ref() {
-    static const std::unique_ptr<Backend> backend = make_ref_backend();
-    return *backend;
-  }
-
-  Compute compute_ = GetParam();
-  Precision precision_ = cuda().precision(compute_);
-  bool exact_ = compute_ == Compute::kExact;
-  double bound_ = exact_ ? 1e-10 : 1e-5;  // bf16 results alone: about 3e-6
-  Pool device_{cuda()}, host_{ref()};
-
-  struct Pair {
-    Tensor device, host;
-  };
-  // Rounded to the device's type, so that both see the same values.
-  Pair pair(const std::vector<float>& values, DType dtype, const Shape& shape) {
-    const Tensor on_device = device_.floats(values, dtype, shape);
-    return {on_device, host_.floats(device_.fetch(on_device), DType::kF32, shape)};
-  }
-  Pair act(const Shape& shape, float scale = 1) {
-    return pair(normals(shape.elements(), scale), precision_.act, shape);
-  }
-  Pair f32(const Shape& shape) { return pair(normals(shape.elements()), DType::kF32, shape); }
-  Pair poison(DType dtype, const Shape& shape) {
-    return pair(std::vector<float>(static_cast<size_t>(shape.elements()), NAN), dtype, shape);
-  }
-  void expect_close(const Pair& p, double bound) {
-    const double error = nmse(device_.fetch(p.device), host_.fetch(p.host));
-    EXPECT_LE(error, bound);
-    worst_ = std::max(worst_, error);
-  }
-  void TearDown() override { RecordProperty("worst_nmse", std::to_string(worst_)); }
-  double worst_ = 0;
-
-  struct Step {
-    StepInput device, host;
-    int64_t pages = 0;
-  };
-  Step step(std::span<const SeqCase> seqs, int32_t block = 16) {
-    Step s;
-    s.device = make_step(device_, seqs, block, s.pages);
-    s.host = make_step(host_, seqs, block, s.pages);
-    return s;
-  }
-  template <typename Body>
-  void both(const Step& s, Body&& body) {
-    run_step(ref(), compute_, s.host, [&](Ops& ops) { body(ops, false); });
-    run_step(cuda(), compute_, s.device, [&](Ops& ops) { body(ops, true); });
-  }
-};
+class CudaOpsTest : public PairTest {};
 
 const std::vector<SeqCase> kOne = {{0, 1}};
 
@@ -268,6 +213,22 @@ TEST_P(CudaOpsTest, Attention) {
   }
 }
 
+// Each way of the kernel: no filter, filters on gathered and on all tokens, ties at a bound, and rows left to the host.
+const SampleParams kDraws[] = {
+    {.temperature = 0},
+    {.temperature = 0.7f, .seed = 3},
+    {.temperature = 1, .seed = 4},
+    {.temperature = 1, .top_k = 1, .seed = 4},
+    {.temperature = 0.8f, .top_k = 40, .seed = 5},
+    {.temperature = 1, .top_p = 0.9f, .seed = 6},
+    {.temperature = 0.2f, .top_p = 0.5f, .seed = 6},
+    {.temperature = 0.6f, .top_k = 20, .top_p = 0.95f, .min_p = 0.02f, .seed = 7},
+    {.temperature = 1.5f, .top_k = 20000, .top_p = 0.99f, .seed = 11},
+    {.temperature = 1, .min_p = 0.1f, .seed = 12},
+    {.repetition_penalty = 1.3f, .frequency_penalty = 0.5f, .temperature = 0.7f, .seed = 8},
+    {.temperature = 0.9f, .typical_p = 0.9f, .seed = 9},
+};
+
 TEST_P(CudaOpsTest, Sample) {
   for (const int64_t vocab : {int64_t{5}, int64_t{1000}, int64_t{128256}}) {
     std::vector<float> logits = normals(6 * vocab);
@@ -277,9 +238,16 @@ TEST_P(CudaOpsTest, Sample) {
     for (int64_t i = 0; i < vocab; ++i) at(2, i) = -INFINITY;
     at(3, 4) = INFINITY;
     for (int64_t i = 0; i < vocab; ++i) at(4, i) = -100.0f - static_cast<float>(i % 50);
-    for (const float temperature : {0.0f, 0.7f}) {
+    for (const SampleParams& params : kDraws) {
       std::vector<SampleRow> rows(6);
-      for (size_t i = 0; i < rows.size(); ++i) rows[i].params = {.temperature = temperature, .seed = 3, .position = 9};
+      for (size_t i = 0; i < rows.size(); ++i) {
+        rows[i].params = params;
+        rows[i].params.position = static_cast<int64_t>(9 + i);
+      }
+      const Token seen[] = {1, 2, 3};
+      const LogitBias bias[] = {{2, 1000.0f}};
+      if (params.seed == 8) rows[0].history = rows[0].drawn = seen;  // drawn on the host, beside others on the device
+      if (params.seed == 8) rows[5].bias = bias;
       std::vector<Token> got(6, -7), want(6, -8);
       const Tensor on_gpu = device_.floats(logits, DType::kF32, {6, vocab});
       const Tensor on_host = host_.floats(logits, DType::kF32, {6, vocab});
@@ -287,6 +255,7 @@ TEST_P(CudaOpsTest, Sample) {
       const auto host_ops = ref().make_ops(compute_, Arena(ref().allocate(1024)));
       gpu_ops->sample({rows, got}, on_gpu);
       host_ops->sample({rows, want}, on_host);
+      SCOPED_TRACE("vocabulary " + std::to_string(vocab) + ", draw " + std::to_string(&params - kDraws));
       EXPECT_EQ(got, want);
     }
   }

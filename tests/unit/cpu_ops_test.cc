@@ -173,7 +173,7 @@ TEST_P(CpuOps, QkNormRopeStoreMatches) {
         args.k_norm = {k_weight, 1e-6f};
       }
       if (c.rot_dim > 0) {
-        args.rope = {inv_freq, c.scale, c.interleaved, c.dynamic_factor, 10000.0f, c.dynamic_length};
+        args.rope = {inv_freq, c.scale, c.interleaved, 0, c.dynamic_factor, 10000.0f, c.dynamic_length};
       }
       const HostTensor q_got(DType::kF32, {rows, heads, head_dim}), q_want(DType::kF32, {rows, heads, head_dim});
       run_step(*cpu_, got.input, [&](Ops& ops) { ops.qk_norm_rope_store(args, qkv, got.kv, q_got); });

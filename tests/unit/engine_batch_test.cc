@@ -161,7 +161,7 @@ TEST(EngineBatch, DeterministicLogitsAreTheSameBits) {
 }
 
 TEST(EngineBatch, LogitsInABatchAreThoseOfALoneRun) {
-  for (const char* name : {"llama", "gemma3_text", "mistral", "deepseek_v32"}) {
+  for (const char* name : {"llama", "gemma3_text", "mistral", "deepseek_v32", "deepseek_v4"}) {
     const Loaded loaded = load_cpu(name, Compute::kExact);
     const auto texts = some_texts(33);
     BatchLogits batch(loaded, 33);
@@ -182,7 +182,7 @@ TEST(EngineBatch, LogitsInABatchAreThoseOfALoneRun) {
 }
 
 TEST(EngineBatch, MixedRequestsAreAnsweredAsAlone) {
-  for (const char* name : {"llama", "gemma3_text"}) {
+  for (const char* name : {"llama", "gemma3_text", "deepseek_v4"}) {
     const Loaded loaded = load(name, make_ref_backend(), Compute::kExact);
     std::mt19937 random(9);
     std::vector<GenRequest> requests;

@@ -39,7 +39,7 @@ void expect_disjoint(const CacheLayout& layout) {
       EXPECT_EQ(place.block, layout.groups[g].block);
       for (int64_t page = 0; page < place.pages; ++page) {
         const int64_t begin = static_cast<char*>(place.base) - pool.data() + page * place.page_stride;
-        const int64_t bytes = layout.groups[g].need.bytes * place.block;
+        const int64_t bytes = layout.groups[g].need.page_bytes(place.block);
         ASSERT_LE(begin + bytes, (page + 1) * layout.page_bytes);
         EXPECT_EQ(begin % 32, 0);
         for (int64_t i = begin; i < begin + bytes; ++i) {
@@ -74,6 +74,24 @@ TEST(CacheLayout, GroupsOfDifferentWidthShareEqualPages) {
     }
     expect_disjoint(layout);
   }
+}
+
+TEST(CacheLayout, AnEntryForSeveralTokensTakesItsShare) {
+  std::vector<StateNeed> needs = repeat({Kind::kWindow, 512, 64}, 6);
+  for (const int64_t stride : {4, 10, 200}) {
+    for (int i = 0; i < 4; ++i) needs.push_back({Kind::kPerToken, 512, 0, stride});
+  }
+  const CacheLayout layout = make_cache_layout(needs);
+  ASSERT_EQ(layout.groups.size(), 4u);
+  EXPECT_EQ(layout.groups[1].page_bytes(128), 4 * 512 * 32);
+  EXPECT_EQ(layout.groups[2].page_bytes(48), 4 * 512 * 5);  // as many as can end in a page
+  EXPECT_EQ(layout.groups[3].page_bytes(128), 4 * 512);
+  for (const CacheGroup& group : layout.groups) {
+    EXPECT_LE(group.page_bytes(group.block), layout.page_bytes);
+    const bool longer = group.page_bytes(group.block + kMinBlock) <= layout.page_bytes;
+    EXPECT_TRUE(!longer || group.block == kMaxBlock);
+  }
+  expect_disjoint(layout);
 }
 
 TEST(CacheLayout, RefusesMoreGroupsThanTablesExist) {

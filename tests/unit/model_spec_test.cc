@@ -67,8 +67,9 @@ Error error_of(const std::string& name, const Json& patch) {
 }
 
 TEST(Spec, PrintsAndParsesEveryFamily) {
-  for (const char* name : {"llama+rope_llama3", "mistral", "qwen2+yarn", "qwen3", "gemma2+caps", "gemma3_text+linear",
-                           "phi3+longrope", "llama+rope_dynamic", "zamba", "zamba2"}) {
+  for (const char* name :
+       {"llama+rope_llama3", "mistral", "qwen2+yarn", "qwen3", "gemma2+caps", "gemma3_text+linear", "phi3+longrope",
+        "llama+rope_dynamic", "zamba", "zamba2", "gemma3n_text", "doge", "jetmoe", "minimax"}) {
     const ModelSpec spec = spec_of(name);
     EXPECT_EQ(parse_spec(print_spec(spec)), spec) << name;
   }

@@ -72,6 +72,22 @@ TEST_F(RareOps, GatesServeStretchesOfColumns) {
   EXPECT_FLOAT_EQ(x.f32()[3], 4);
 }
 
+TEST_F(RareOps, MagnitudesMatchAboveAFloor) {
+  const HostTensor x = tensor({2, 2}, {1, -1, 0.5, 0.5}), like = tensor({2, 2}, {3, -3, 6, 6});
+  run(2, 0, [&](Ops& ops) { ops.match_rms(x, like, 1); });
+  EXPECT_FLOAT_EQ(x.f32()[1], -3);
+  EXPECT_FLOAT_EQ(x.f32()[2], 3);  // not 6: a mean square of 1/4 counts as 1
+}
+
+TEST_F(RareOps, StreamsMixRowByRow) {
+  // Two streams of two values become three; the second row's weights are others.
+  const HostTensor x = tensor({2, 4}, {1, 2, 10, 20, 1, 2, 10, 20});
+  const HostTensor weights = tensor({2, 6}, {1, 0, 0, 1, 1, 1, 2, 0, 0, 0, 0, -1}), out(DType::kF32, {2, 6});
+  run(2, 0, [&](Ops& ops) { ops.mix_streams(x, 2, weights, out); });
+  const std::vector<float> want = {1, 2, 10, 20, 11, 22, 2, 4, 0, 0, -10, -20};
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_FLOAT_EQ(out.f32()[i], want[i]) << i;
+}
+
 TEST_F(RareOps, ExpertsComeFromTheBestGroup) {
   const HostTensor logits = tensor({1, 4}, {5, -5, 1, 1}), weights(DType::kF32, {1, 2}), ids(DType::kI32, {1, 2});
   RouteArgs args;
@@ -103,6 +119,36 @@ TEST_F(RareOps, ConvolutionGoesOnWhereItStopped) {
   EXPECT_FLOAT_EQ(y.f32()[0], 34);
 }
 
+// With tables that hold the very decays, blocks give what the recurrence gives; other tables show where they act.
+TEST_F(RareOps, LightningAttentionInBlocks) {
+  const HostTensor x = tensor({5, 1}, {1, 2, 3, 4, 5}), rate = tensor({1}, {0.5f});
+  const HostTensor near = tensor({2}, {1, 0.5f}), enter = tensor({2}, {0.5f, 0.25f}), leave = tensor({2}, {0.5f, 1});
+  const HostTensor plain(DType::kF32, {5, 1}), blocks(DType::kF32, {5, 1}), other(DType::kF32, {5, 1});
+  RecurrenceArgs args;
+  args.heads = args.key_heads = args.key_dim = args.value_dim = 1;
+  args.rate = rate;
+  KvView view = state(5);
+  run(5, 0, [&](Ops& ops) { ops.recurrence(args, {x, x, x, {}, {}}, view, plain); });
+  args.block = 2;
+  args.near = near;
+  args.enter = enter;
+  args.leave = leave;
+  const auto part = [](const HostTensor& t, int64_t begin, int64_t count) { return t.view().rows(begin, count); };
+  const auto run_blocks = [&](const HostTensor& out) {
+    view = state(5);
+    for (const auto& [begin, count] : {std::pair(0, 1), std::pair(1, 3), std::pair(4, 1)}) {
+      const Tensor in = part(x, begin, count), y = part(out, begin, count);
+      run(count, begin, [&](Ops& ops) { ops.recurrence(args, {in, in, in, {}, {}}, view, y); });
+    }
+  };
+  run_blocks(blocks);
+  for (int i = 0; i < 5; ++i) EXPECT_FLOAT_EQ(blocks.f32()[i], plain.f32()[i]) << i;
+  near.f32()[1] = leave.f32()[0] = 0;  // a block's first token counts for itself only
+  run_blocks(other);
+  EXPECT_FLOAT_EQ(other.f32()[1], 2 * 4);
+  EXPECT_FLOAT_EQ(other.f32()[2], 3 * (0.5f * 4 + 9));
+}
+
 TEST_F(RareOps, DeltaRuleWritesTheDifference) {
   const HostTensor ones = tensor({2, 1}, {1, 1}), v = tensor({2, 1}, {2, 2}), beta = tensor({2, 1}, {0.5f, 0.5f});
   const HostTensor decay = tensor({2, 1}, {1, 0.5f}), out(DType::kF32, {2, 1});
@@ -113,6 +159,29 @@ TEST_F(RareOps, DeltaRuleWritesTheDifference) {
   run(2, 0, [&](Ops& ops) { ops.recurrence(args, {ones, ones, v, decay, beta}, view, out); });
   EXPECT_FLOAT_EQ(out.f32()[0], 1);      // 0.5 * (2 - 0)
   EXPECT_FLOAT_EQ(out.f32()[1], 1.25f);  // 0.5 * 1 + 0.5 * (2 - 0.5)
+}
+
+// All keys score 0: what they add, and whether they are kept, decides.
+TEST_F(RareOps, KeysOfTheGreatestBiasAreSeen) {
+  const HostTensor k = tensor({1, 4, 1, 1}, {0, 0, 0, 0}), v = tensor({1, 4, 1, 1}, {1, 2, 4, 8});
+  const HostTensor bias = tensor({1, 4, 1, 1}, {0, std::log(3.0f), -5, 0}), q = tensor({1, 1, 1}, {7});
+  const HostTensor out(DType::kF32, {1, 1, 1}), seq = int_tensor({0}), length = int_tensor({4});
+  StateStep step(1, 3);
+  step.input.row_seq = seq;
+  step.input.kv_len = length;
+  step.input.max_kv_len = 4;
+  KvView view;
+  view.k = k;
+  view.v = v;
+  AttnArgs args;
+  args.shape = {1, 1, 1};
+  args.key_bias.k = bias;
+  args.keep = 2;
+  run_step(*ref_, step.input, [&](Ops& ops) { ops.attention(args, q, view, out); });
+  EXPECT_FLOAT_EQ(out.f32()[0], (1 + 3 * 2) / 4.0f);  // of equal ones the first
+  args.keep = 0;
+  run_step(*ref_, step.input, [&](Ops& ops) { ops.attention(args, q, view, out); });
+  EXPECT_FLOAT_EQ(out.f32()[0], (1 + 3 * 2 + std::exp(-5.0f) * 4 + 8) / (5 + std::exp(-5.0f)));
 }
 
 }  // namespace

@@ -49,8 +49,8 @@ void CpuOps::do_embed(const Embed& table, const Tensor& out) {
   const int64_t row_bytes = table.shape.format.row_bytes(width);
   over_rows(input().rows, width, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const int64_t id = input().ids.as<const int32_t>()[r];
-      BAIZE_CHECK(id >= 0 && id < table.shape.n);
+      const int64_t token = input().ids.as<const int32_t>()[r], id = token < table.shape.n ? token : 0;
+      BAIZE_CHECK(token >= 0);
       dequantize_row(table.shape.format, table.w.as<const std::byte>() + id * row_bytes, width, row_of(out, r));
       if (table.alpha != 1) kernels_.multiply(row_of(out, r), table.alpha, width);
     }

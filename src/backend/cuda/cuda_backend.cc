@@ -20,7 +20,8 @@ using cuda::check;
 
 constexpr int64_t kStagingBytes = int64_t{4} << 20;  // pinned memory through which small uploads go
 constexpr int64_t kSmallUpload = int64_t{256} << 10;
-constexpr int kOldestMajor = 9;  // compute capability that the kernels are built for
+constexpr int64_t kOwnBytes = int64_t{1} << 30;  // for what is not planned: kernels, graphs, the library's workspace
+constexpr int kOldestMajor = 9;                  // compute capability that the kernels are built for
 
 class CudaBackend : public Backend {
  public:
@@ -62,7 +63,10 @@ class CudaBackend : public Backend {
     size_t available = 0, total = 0;
     check(cudaSetDevice(device_), "choose the GPU");
     check(cudaMemGetInfo(&available, &total), "read the GPU's memory");
-    return {name_, static_cast<int64_t>(total), static_cast<int64_t>(available)};
+    return {name_, static_cast<int64_t>(total), std::max<int64_t>(static_cast<int64_t>(available) - kOwnBytes, 0)};
+  }
+  EngineHabits habits() const override {
+    return {.seqs = 256, .step_rows = 2048, .cache_tokens_per_seq = 2048, .warms_up = true};
   }
   Precision precision(Compute compute) const override {
     if (compute == Compute::kExact) return {};

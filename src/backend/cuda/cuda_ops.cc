@@ -6,6 +6,7 @@
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/walk_plan.h"
+#include "ops/philox.h"
 
 namespace baize::cuda {
 
@@ -14,19 +15,36 @@ namespace {
 constexpr int64_t kGraphRows = 256;  // larger steps gain nothing from a graph
 constexpr size_t kMaxKnown = 128;
 constexpr int64_t kMaxCounters = 4096;
-constexpr int64_t kMaxGreedyRows = 4096;
-// A step of at most this many rows a sequence attends row by row.
-constexpr int64_t kFewRowsPerSeq = 4;
+constexpr size_t kMaxDraws = 4096;  // at once
+constexpr int kLeastTileRows = 5;   // of a sequence that is attended by tiles
+constexpr int64_t kMaxTunedHeadDim = 512;
 
-bool greedy(const SampleRow& row) {
+// What the device draws; the others' logits come to the host.
+bool drawn_on_device(const SampleRow& row) {
   const SampleParams& p = row.params;
-  return p.temperature == 0 && row.bias.empty() &&
+  return row.bias.empty() && p.typical_p >= 1 &&
          (row.history.empty() || (p.repetition_penalty == 1 && p.frequency_penalty == 0 && p.presence_penalty == 0));
+}
+
+SampleDraw device_draw(const SampleParams& p) {
+  const double uniform = uniform_draw(p.seed, static_cast<uint64_t>(p.position));
+  return {p.temperature, p.top_p, p.min_p, p.top_k, static_cast<uint64_t>(uniform * 0x1p53) << 11};
+}
+
+bool has_other_op(const std::vector<Op>& ops) {
+  return std::any_of(ops.begin(), ops.end(), [](const Op& op) { return std::holds_alternative<OtherOp>(op); });
+}
+
+// Heads that lie apart, or are larger than the tuned kernels take.
+bool attends_as_variant(const AttnArgs& args, const Tensor& q, const Tensor& out) {
+  const int64_t dim = args.shape.head_dim;
+  return q.strides[1] != dim || out.strides[1] != dim || dim > kMaxTunedHeadDim;
 }
 
 }  // namespace
 
-CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms) : Ops(precision, std::move(arena)) {
+CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
+    : Ops(precision, std::move(arena)), times_(dry() ? nullptr : std::getenv("BAIZE_CUDA_TIMES")) {
   exec_.stream = stream;
   exec_.sms = sms;
   if (dry()) return;
@@ -34,7 +52,9 @@ CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
   exec_.gemm = gemm_.get();
   check(cudaMalloc(&counters_, kMaxCounters * sizeof(int)), "hold counters");
   check(cudaMemset(counters_, 0, kMaxCounters * sizeof(int)), "clear counters");
-  check(cudaMalloc(&keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
+  check(cudaMalloc(&keys_, kMaxDraws * sizeof(uint64_t)), "hold choices");
+  check(cudaMalloc(&draws_, kMaxDraws * sizeof(SampleDraw)), "hold choices");
+  check(cudaMalloc(&drawn_, kMaxDraws * sizeof(int32_t)), "hold choices");
   check(cudaMalloc(&barrier_, 2 * sizeof(unsigned)), "hold counters");
   check(cudaMemset(barrier_, 0, 2 * sizeof(unsigned)), "clear counters");
   if (const char* set = std::getenv("BAIZE_CUDA_WALK"); set != nullptr && *set == '0') walk_ = false;
@@ -42,16 +62,23 @@ CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
     check(cudaMalloc(&trace_, sizeof(long long) * 4 * kTraceSteps), "hold a trace");
     check(cudaMemset(trace_, 0, sizeof(long long) * 4 * kTraceSteps), "clear a trace");
   }
-  check(cudaMallocHost(&host_keys_, kMaxGreedyRows * sizeof(uint64_t)), "hold choices");
+  check(cudaMallocHost(&host_keys_, kMaxDraws * sizeof(uint64_t)), "hold choices");
+  check(cudaMallocHost(&host_draws_, kMaxDraws * sizeof(SampleDraw)), "hold choices");
+  check(cudaMallocHost(&host_drawn_, kMaxDraws * sizeof(int32_t)), "hold choices");
 }
 
 CudaOps::~CudaOps() {
   cudaStreamSynchronize(exec_.stream);
   write_trace();
   forget_all();
+  for (void* memory : expert_memory_) cudaFree(memory);
   cudaFree(trace_);
   cudaFree(barrier_);
+  cudaFreeHost(host_drawn_);
+  cudaFreeHost(host_draws_);
   cudaFreeHost(host_keys_);
+  cudaFree(drawn_);
+  cudaFree(draws_);
   cudaFree(keys_);
   cudaFree(counters_);
 }
@@ -111,11 +138,16 @@ void CudaOps::do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, cons
   record(QkvOp{args, qkv, kv, q});
 }
 
+// Sequences of many rows are computed by tiles, the others row by row; a step can have both.
 void CudaOps::do_attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) {
-  AttentionOp op{args, q, kv, out, false, {}, nullptr};
-  op.tiles = input().rows > kFewRowsPerSeq * input().seqs && tiles_attention_supports(args, q, kv);
-  if (!op.tiles) {
-    op.plan = plan_rows_attention(args, input().rows, input().max_kv_len, exec_.sms);
+  if (attends_as_variant(args, q, out)) return do_attention_variant(args, q, kv, out);
+  AttentionOp op{args, q, kv, out, false, true, {}, nullptr};
+  const StepInput& in = input();
+  op.tiles = in.rows >= in.seqs + kLeastTileRows - 1 && tiles_attention_supports(args, q, kv);
+  op.by_rows = !op.tiles || in.seqs > 1;
+  if (op.by_rows) {
+    op.plan = plan_rows_attention(args, in, q, kv, exec_.sms);
+    if (op.tiles) op.plan.most_rows = kLeastTileRows - 1;
     const Scope scope(*this);
     if (op.plan.partial_floats > 0) {
       op.partials = static_cast<float*>(temp(DType::kF32, {op.plan.partial_floats}).data);
@@ -141,13 +173,11 @@ void CudaOps::run(const Op& op) {
     void operator()(const GatedOp& op) const { cuda::gated_activation(s, op.gate_up, op.activation, op.out); }
     void operator()(const QkvOp& op) const { cuda::qk_norm_rope_store(s, op.args, o.step_, op.qkv, op.kv, op.q); }
     void operator()(const AttentionOp& op) const {
-      if (op.tiles) {
-        attention_tiles(s, op.args, o.step_, op.q, op.kv, op.out);
-      } else {
-        attention_rows(s, op.args, o.step_, op.q, op.kv, op.out, op.plan, op.partials, o.counters_);
-      }
+      if (op.tiles) attention_tiles(s, op.args, o.step_, op.q, op.kv, op.out, kLeastTileRows);
+      if (op.by_rows) attention_rows(s, op.args, o.step_, op.q, op.kv, op.out, op.plan, op.partials, o.counters_);
     }
     void operator()(const GatherOp& op) const { gather_rows(s, op.x, o.step_.out_rows, op.out); }
+    void operator()(const OtherOp& op) const { op.run(s, o.step_); }
   };
   std::visit(Runner{*this, exec_.stream}, op);
 }
@@ -204,7 +234,9 @@ void CudaOps::capture(Known& known) {
 
 void CudaOps::flush() {
   if (ops_.empty()) return;
-  if (step_.rows > kGraphRows) {
+  if (times_.on()) {
+    times_.run(exec_.stream, ops_, [this](const Op& op) { run(op); });
+  } else if (step_.rows > kGraphRows || has_other_op(ops_)) {
     run_all();
   } else {
     Known& known = know(hash_step(ops_, step_));
@@ -221,25 +253,43 @@ void CudaOps::flush() {
   ops_.clear();
 }
 
-void CudaOps::sample_greedy(const SampleArgs& args, const Tensor& logits) {
-  const size_t n = args.rows.size();
-  argmax(exec_.stream, logits, keys_);
-  check(cudaMemcpyAsync(host_keys_, keys_, n * sizeof(uint64_t), cudaMemcpyDeviceToHost, exec_.stream), "fetch tokens");
-  check(cudaStreamSynchronize(exec_.stream), "run a step");
-  for (size_t i = 0; i < n; ++i) args.out[i] = static_cast<Token>(argmax_token(host_keys_[i]));
-}
-
 void CudaOps::do_sample(const SampleArgs& args, const Tensor& logits) {
   if (dry() || args.rows.empty()) return;
   flush();
-  const bool all_greedy = std::all_of(args.rows.begin(), args.rows.end(), greedy);
-  if (all_greedy && static_cast<int64_t>(args.rows.size()) <= kMaxGreedyRows) return sample_greedy(args, logits);
-  // Everything else by the definition, on the host.
-  std::vector<float> host(static_cast<size_t>(logits.shape.elements()));
-  check(cudaMemcpyAsync(host.data(), logits.data, host.size() * sizeof(float), cudaMemcpyDeviceToHost, exec_.stream),
-        "fetch logits");
-  check(cudaStreamSynchronize(exec_.stream), "run a step");
-  sample_on_host(args, Tensor(host.data(), DType::kF32, logits.shape));
+  for (size_t begin = 0; begin < args.rows.size(); begin += kMaxDraws) {
+    const size_t count = std::min<size_t>(kMaxDraws, args.rows.size() - begin);
+    sample_rows({args.rows.subspan(begin, count), args.out.subspan(begin, count)},
+                logits.rows(static_cast<int64_t>(begin), static_cast<int64_t>(count)));
+  }
+}
+
+void CudaOps::sample_rows(const SampleArgs& args, const Tensor& logits) {
+  const size_t n = args.rows.size();
+  argmax(exec_.stream, logits, keys_);
+  for (size_t i = 0; i < n; ++i) host_draws_[i] = device_draw(args.rows[i].params);
+  if (std::any_of(host_draws_, host_draws_ + n, [](const SampleDraw& draw) { return draw.temperature > 0; })) {
+    check(cudaMemcpyAsync(draws_, host_draws_, n * sizeof(SampleDraw), cudaMemcpyHostToDevice, exec_.stream), "upload");
+    cuda::sample(exec_.stream, logits, keys_, draws_, drawn_);
+    check(cudaMemcpyAsync(host_drawn_, drawn_, n * sizeof(int32_t), cudaMemcpyDeviceToHost, exec_.stream),
+          "fetch tokens");
+    check(cudaStreamSynchronize(exec_.stream), "run a step");
+    std::copy_n(host_drawn_, n, args.out.begin());
+  } else {
+    check(cudaMemcpyAsync(host_keys_, keys_, n * sizeof(uint64_t), cudaMemcpyDeviceToHost, exec_.stream),
+          "fetch tokens");
+    check(cudaStreamSynchronize(exec_.stream), "run a step");
+    for (size_t i = 0; i < n; ++i) args.out[i] = static_cast<Token>(argmax_token(host_keys_[i]));
+  }
+  std::vector<float> row(static_cast<size_t>(logits.shape[1]));
+  for (size_t i = 0; i < n; ++i) {
+    if (drawn_on_device(args.rows[i])) continue;
+    check(cudaMemcpyAsync(row.data(), logits.rows(static_cast<int64_t>(i), 1).data, row.size() * sizeof(float),
+                          cudaMemcpyDeviceToHost, exec_.stream),
+          "fetch logits");
+    check(cudaStreamSynchronize(exec_.stream), "fetch logits");
+    sample_on_host({args.rows.subspan(i, 1), args.out.subspan(i, 1)},
+                   Tensor(row.data(), DType::kF32, {1, logits.shape[1]}));
+  }
 }
 
 }  // namespace baize::cuda

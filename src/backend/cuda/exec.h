@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <tuple>
+#include <vector>
 
 #include "ops/linear.h"
 
@@ -21,8 +22,8 @@ struct CudaExec : Exec {
   Gemm* gemm = nullptr;
 };
 
-/// out = alpha * x . w^T through cuBLASLt: bf16 weights [n, k] and rows, bf16 or f32 results, f32 sums. Algorithms are
-/// chosen once a shape.
+/// out = alpha * x . w^T through cuBLASLt: bf16 weights [n, k] and rows, bf16 or f32 results, f32 sums. The fastest of
+/// the library's proposals is found by measuring, once for a shape and a range of row counts.
 class Gemm {
  public:
   static constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA recommends for Hopper
@@ -36,12 +37,27 @@ class Gemm {
 
  private:
   struct Plan;
+  struct Call {
+    cudaStream_t stream;
+    const void* w;
+    const void* x;
+    void* out;
+    float alpha;
+  };
   using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int>;  // m, n, k, strides, result type
-  Plan& plan(const Key& key);
+
+  static int64_t bucket(int64_t m);
+  static std::unique_ptr<Plan> describe(const Key& key);
+  std::vector<cublasLtMatmulAlgo_t> candidates(const Plan& plan, const Key& key);
+  bool fits(const Plan& plan, const cublasLtMatmulAlgo_t& algo);
+  cublasLtMatmulAlgo_t fastest(const std::vector<cublasLtMatmulAlgo_t>& algos, Plan& plan, const Call& call);
+  Plan& plan(const Key& key, const Call& call);
+  void multiply(const Plan& plan, const Call& call);
 
   cublasLtHandle_t handle_ = nullptr;
   void* workspace_ = nullptr;
   std::map<Key, std::unique_ptr<Plan>> plans_;
+  std::map<Key, cublasLtMatmulAlgo_t> chosen_;  // m rounded up
 };
 
 }  // namespace baize::cuda

@@ -101,12 +101,12 @@ void run_bf16(Exec& base, std::span<const LinearCall> calls, void*) {
     for (; i < end; ++i) finish(exec, calls[i]);
   }
 }
-// The library needs rows of 16 bytes.
-constexpr LinearKernel kBf16Many = {"cuda.bf16.many",
+// From two rows on the library is ahead of own kernels; it needs rows of 16 bytes.
+constexpr LinearKernel kBf16Rows = {"cuda.bf16.rows",
                                     nullptr,
-                                    20,
+                                    21,
                                     [](const LinearQuery& q) {
-                                      return automatic(q) && !few(q) && !gguf(q) &&
+                                      return automatic(q) && q.range != MRange::kOne && !gguf(q) &&
                                              q.shape.format.elem == DType::kBF16 && q.shape.k % 8 == 0;
                                     },
                                     no_workspace,
@@ -147,9 +147,17 @@ template <bool kIsPlanar>
 bool blocks_few_supports(const LinearQuery& q) {
   return automatic(q) && few(q) && gguf(q) && gemv_blocks_supports(q.shape.format.block, kIsPlanar);
 }
+// Rows of a head's columns may begin anywhere.
+bool reads_wide(const Tensor& x) {
+  return reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && x.strides[0] * dtype_bytes(x.dtype) % 16 == 0;
+}
 template <bool kIsPlanar>
 void blocks_few_run(Exec& exec, std::span<const LinearCall> calls, void* workspace) {
   if (calls[0].x.shape[0] > kMostBlockRows) return run_dequantized<kIsPlanar>(exec, calls, workspace);
+  if (!reads_wide(calls[0].x)) {
+    for (const LinearCall& call : calls) gemv_any(stream_of(exec), call, kIsPlanar);
+    return;
+  }
   quantize_rows(stream_of(exec), calls[0].x, workspace);
   for (const LinearCall& call : calls) gemv_blocks(stream_of(exec), call, kIsPlanar, workspace);
 }
@@ -180,7 +188,7 @@ constexpr LinearKernel kOddMany = {
     "cuda.odd.many", nullptr, 5, [](const LinearQuery& q) { return automatic(q) && !few(q); }, no_workspace, run_exact};
 
 constexpr const LinearKernel* kKernels[] = {&kExact,    &kPlainFew,        &kBlocksFew,  &kPlanarFew, &kAnyFew,
-                                            &kBf16Many, &kDequantizedMany, &kPlanarMany, &kOddMany};
+                                            &kBf16Rows, &kDequantizedMany, &kPlanarMany, &kOddMany};
 
 }  // namespace
 

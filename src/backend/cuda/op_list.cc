@@ -114,6 +114,9 @@ struct AddOpFields {
     h.add(op.kv);
     h.add(op.out);
     h.add(op.tiles);
+    h.add(op.by_rows);
+    h.add(op.plan.most_rows);
+    h.add(op.plan.heads);
     h.add(op.plan.splits);
     h.add(op.partials);
   }
@@ -121,6 +124,7 @@ struct AddOpFields {
     h.add(op.x);
     h.add(op.out);
   }
+  void operator()(const OtherOp& op) const { h.add(static_cast<const void*>(op.name)); }
 };
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <variant>
 #include <vector>
 
@@ -50,7 +51,7 @@ struct AttentionOp {
   Tensor q;
   KvView kv;
   Tensor out;
-  bool tiles;
+  bool tiles, by_rows;
   RowsPlan plan;
   float* partials;
 };
@@ -58,9 +59,15 @@ struct GatherOp {
   Tensor x, out;
 };
 
-using Op = std::variant<EmbedOp, LinearOp, NormOp, AddOp, AddNormOp, GatedOp, QkvOp, AttentionOp, GatherOp>;
+/// Any other op: launched by `run`, with the step's arrays. A step that has one is neither known again nor replayed.
+struct OtherOp {
+  std::function<void(cudaStream_t, const StepInput&)> run;
+  const char* name;  // what it does, for BAIZE_CUDA_TIMES
+};
 
-/// Equal for steps whose launches are equal: same ops, addresses, shapes and constants.
+using Op = std::variant<EmbedOp, LinearOp, NormOp, AddOp, AddNormOp, GatedOp, QkvOp, AttentionOp, GatherOp, OtherOp>;
+
+/// Of steps without OtherOps. Equal for steps whose launches are equal: same ops, addresses, shapes and constants.
 uint64_t hash_step(const std::vector<Op>& ops, const StepInput& input);
 
 }  // namespace baize::cuda

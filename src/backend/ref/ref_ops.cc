@@ -45,8 +45,8 @@ void RefOps::do_embed(const Embed& table, const Tensor& out) {
   if (dry()) return;
   const int64_t row_bytes = table.shape.format.row_bytes(table.shape.k);
   for (int64_t r = 0; r < input().rows; ++r) {
-    const int64_t id = input().ids.as<const int32_t>()[r];
-    BAIZE_CHECK(id >= 0 && id < table.shape.n);
+    const int64_t token = input().ids.as<const int32_t>()[r], id = token < table.shape.n ? token : 0;
+    BAIZE_CHECK(token >= 0);
     float* y = row_of(out, r);
     dequantize_row(table.shape.format, table.w.as<const std::byte>() + id * row_bytes, table.shape.k, y);
     for (int64_t i = 0; i < table.shape.k; ++i) y[i] *= table.alpha;

@@ -46,6 +46,18 @@ void attend_differentially(const AttnBlock& block, const Step& step, const Tenso
   ops.norm(plus.reshaped({input.rows * pairs, width}), block.pair_norm, flat);
 }
 
+// Doge's dynamic mask: what the values `v` of this step add to the scores of their keys, beside the cached ones.
+KvView store_mask(const AttnBlock::Mask& mask, const Step& step, const Tensor& v) {
+  const int64_t rows = step.input.rows, heads = mask.from_values.shape.n;
+  const KvView& cached = step.input.kv[mask.state];
+  const Tensor raw = step.ops.temp(v.dtype, {rows, heads}), bias = step.ops.temp(DType::kF32, raw.shape);
+  step.ops.linear({&mask.from_values, 1}, v, raw);
+  step.ops.decay(mask.decay, raw, bias);
+  step.ops.qk_norm_rope_store({.shape = {0, 1, heads}, .q_norm = {}, .k_norm = {}, .rope = {}}, bias, cached,
+                              bias.reshaped({rows, 1, heads}));
+  return cached;
+}
+
 }  // namespace
 
 void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
@@ -63,11 +75,16 @@ void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor
   if (block.q_all.present()) ops.norm(qkv.columns(0, q_n), block.q_all, qkv.columns(0, q_n));
   if (block.k_all.present()) ops.norm(qkv.columns(q_n, k_n), block.k_all, qkv.columns(q_n, k_n));
   if (block.clip > 0) ops.clamp(qkv, block.clip);
+  AttnArgs args = block.args;
+  if (block.mask.from_values.present() && !mutated("attention.mask")) {
+    args.key_bias = store_mask(block.mask, step, qkv.columns(q_n + k_n, s.kv_heads * block.v_dim));
+    args.keep = block.mask.keep;
+  }
   ops.qk_norm_rope_store(block.qkv_args, qkv, kv, q);
   if (block.difference != 0) {
     attend_differentially(block, step, q, kv, attended);
   } else {
-    ops.attention(block.args, q, kv, attended);
+    ops.attention(args, q, kv, attended);
   }
   if (block.gate_n > 0 && !mutated("attention.gate")) {
     ops.gate(flat, all.columns(all.shape[1] - block.gate_n, block.gate_n), block.gate);
@@ -76,20 +93,52 @@ void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor
   ops.linear({&block.o, 1}, flat, out);
 }
 
-// What each row may see: the indexer's keys are stored, and its choice is left in step.selected.
-static void choose(const IndexerBlock& block, const Step& step, const Tensor& x, const Tensor& compressed) {
+void choose(const IndexerBlock& block, const Step& step, const IndexerInput& in) {
   auto& [input, ops, layer_inputs, selected] = step;
   const Ops::Scope scope(ops);
   const auto& [heads, head_dim, top_k] = block.args;
-  const Tensor both = ops.temp(x.dtype, {input.rows, (heads + 1) * head_dim});
-  const Tensor q = ops.temp(x.dtype, {input.rows, heads, head_dim});
-  const Tensor weights = ops.temp(x.dtype, {input.rows, heads});
-  ops.linear({&block.q, 1}, compressed, both.columns(0, heads * head_dim));
-  ops.linear({&block.k, 1}, x, both.columns(heads * head_dim, head_dim));
-  ops.linear({&block.weights, 1}, x, weights);
-  const KvView& keys = input.kv[block.state];
-  ops.qk_norm_rope_store(block.qkv_args, both, keys, q);
-  ops.select(block.args, q, weights, keys, selected);
+  const int64_t own = block.k.present() ? head_dim : 0;  // of its key
+  const Tensor both = ops.temp(in.x.dtype, {input.rows, heads * head_dim + own});
+  const Tensor q = ops.temp(in.x.dtype, {input.rows, heads, head_dim});
+  const Tensor weights = ops.temp(in.x.dtype, {input.rows, heads});
+  ops.linear({&block.q, 1}, in.compressed, both.columns(0, heads * head_dim));
+  if (own > 0) ops.linear({&block.k, 1}, in.x, both.columns(heads * head_dim, head_dim));
+  ops.linear({&block.weights, 1}, in.x, weights);
+  ops.qk_norm_rope_store(block.qkv_args, both, in.keys, q);
+  ops.select(block.args, q, weights, in.keys, selected);
+}
+
+// Each row counts once for each of its experts, side by side: there all are experts of one matrix.
+void run(const AttnExpertsBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
+  Ops& ops = step.ops;
+  const int64_t rows = step.input.rows, top_k = block.route.top_k, hidden = x.shape[1];
+  const auto& [heads, kv_heads, head_dim] = block.args.shape;
+  const int64_t width = heads * head_dim;
+  const KvView& kv = step.input.kv[block.state];
+  const Tensor logits = ops.temp(x.dtype, {rows, block.router.shape.n});
+  const Routing routing{ops.temp(DType::kI32, {rows, top_k}), ops.temp(DType::kF32, {rows, top_k})};
+  ops.linear({&block.router, 1}, x, logits);
+  ops.route(block.route, logits, routing);
+  const Tensor ids = routing.ids.reshaped({rows * top_k, 1}), weights = routing.weights.reshaped(ids.shape);
+
+  const Tensor wide = ops.temp(x.dtype, {rows, top_k * hidden});  // of x, and later of what comes back
+  const Tensor each = wide.reshaped({rows * top_k, hidden});
+  const Tensor queries = ops.temp(x.dtype, {rows * top_k, width});
+  const Tensor qkv = ops.temp(x.dtype, {rows, (top_k + 2) * width});
+  const Tensor q = ops.temp(x.dtype, {rows, top_k * heads, head_dim}), attended = ops.temp(x.dtype, q.shape);
+  for (int64_t i = 0; i < top_k; ++i) ops.scale(x, {}, 1, wide.columns(i * hidden, hidden));
+  ops.experts({.gate = {}, .up = block.q, .down = {}, .activation = {}}, each, {ids, {}}, queries);
+  ops.scale(queries.reshaped({rows, top_k * width}), {}, 1, qkv.columns(0, top_k * width));
+  ops.linear({&block.kv, 1}, x, qkv.columns(top_k * width, 2 * width));
+  ops.qk_norm_rope_store(block.qkv_args, qkv, kv, q);
+  for (int64_t i = 0; i < top_k; ++i) {
+    ops.attention(block.args, heads_of(q, i * heads, heads), kv, heads_of(attended, i * heads, heads));
+  }
+  const Routing back{ids, mutated("attention.experts") ? Tensor() : weights};
+  ops.experts({.gate = {}, .up = block.o, .down = {}, .activation = {}}, attended.reshaped(queries.shape), back, each);
+  ops.scale(wide.columns(0, hidden), {}, 1, out);
+  for (int64_t i = 1; i < top_k; ++i) ops.add(out, wide.columns(i * hidden, hidden));
+  if (block.out_bias.present()) ops.add_vector(out, block.out_bias);
 }
 
 // Absorbed: queries are brought into the space of the compressed keys, and what is attended out of that of the values.
@@ -119,7 +168,7 @@ void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor&
   }
   ops.latent_store(block.latent, queries, kv, view, q);
   AttnArgs args = block.args;
-  if (block.indexer.q.present()) choose(block.indexer, step, x, source);
+  if (block.indexer.q.present()) choose(block.indexer, step, {x, source, input.kv[block.indexer.state]});
   if (block.sparse && !mutated("attention.selected")) args.selected = selected;
   ops.attention(args, q, view, latent);
   for (int64_t h = 0; h < heads; ++h) {

@@ -26,7 +26,12 @@ void run(const FfnBlock& block, const Step& step, const Tensor& x, const Tensor&
 }
 
 void run(const MatrixBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  step.ops.linear({&block.matrix, 1}, x, out);
+  Tensor in = x;
+  if (block.down.present()) {
+    in = step.ops.temp(x.dtype, {step.input.rows, block.down.shape.n});
+    step.ops.linear({&block.down, 1}, x, in);
+  }
+  step.ops.linear({&block.matrix, 1}, in, out);
 }
 
 void run(const LayerInputBlock& block, const Step& step, const Tensor& x, const Tensor& out) {

@@ -17,6 +17,11 @@ static ModelSpec minimax(const Meta& meta) {
   recurrence.key_dim = recurrence.value_dim = attn(spec.layers[0]).head_dim;
   recurrence.norm = {.present = true, .eps = 1e-6f};
   recurrence.norm_first = true;
+  // Checkpoints hold tables of the decays within a block, rounded to bf16. Using them needs the block's keys and values
+  // in the state: only where these are not more than the state itself. With the usual blocks of 256 they would be four
+  // times more, and the decays themselves, which the tables approximate, serve every token.
+  const int64_t block = meta.integer("block_size", 256);
+  if (block * 2 <= recurrence.key_dim) recurrence.block = block;
   recurrence.gate = Activation::kSigmoid;
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     std::vector<Sublayer>& sub = spec.layers[i].sub;

@@ -1,37 +1,18 @@
-// Attention for few rows a sequence (decode), and for f32: every row on its own, its keys cut into parts that run side
-// by side (flash decoding, Dao et al. 2023); the block that finishes a row last merges the parts. Query heads of one
-// key head share its loads. A group of lanes reads one key with 16 bytes a lane; each group keeps its own running
-// softmax.
+// Attention for few rows a sequence in f32, and for the shapes that attention_heads.cu does not take: every row on its
+// own, its keys cut into parts that run side by side. Query heads of one key head share its loads. A group of lanes
+// reads one key with 16 bytes a lane; each group keeps its own running softmax.
 #include <algorithm>
 #include <cfloat>
 
 #include "backend/cuda/check.h"
-#include "backend/cuda/kernels/common.cuh"
+#include "backend/cuda/kernels/attention_rows.cuh"
 #include "backend/cuda/kernels/kernels.h"
-#include "backend/cuda/kernels/paged.h"
 
 namespace baize::cuda {
 
 namespace {
 
-constexpr int kWarps = 4;
-constexpr int kMinKeys = 64;  // of a part
-constexpr float kLog2E = 1.4426950408889634f;
-
-struct RowsArgs {
-  Mat q, out;
-  Paged kv;
-  const int* positions;
-  const int* row_seq;
-  float scale, softcap;
-  int window;
-  int heads, kv_heads, head_dim, group;  // group = heads / kv_heads
-  int splits;
-  float* partials;  // [rows, heads, splits, head_dim + 2]
-  int* counters;    // [rows, kv_heads * chunks of the group]
-  bool wide;
-};
-
+constexpr int kWarps = kRowsWarps;
 // E elements of T at p as f32; only those below `limit` when not `is_wide`.
 template <typename T, int E>
 __device__ __forceinline__ void load_head(const T* p, int limit, bool is_wide, float (&v)[E]) {
@@ -58,18 +39,12 @@ struct Layout {
   static constexpr int kUnroll = kGroup * kChunks >= 8 ? 2 : 4;
 };
 
-// Merges the running softmax (m1, l1, acc1) into (m0, l0, acc0).
-__device__ __forceinline__ float merge_scale(float m, float top) {
-  return m == -FLT_MAX ? 0.0f : exp2f((m - top) * kLog2E);
-}
-
 template <typename T, int kDim, int kGroup>
 __global__ void __launch_bounds__(kWarps * 32) attention_rows_kernel(const __grid_constant__ RowsArgs a) {
   using L = Layout<T, kDim, kGroup>;
   constexpr int E = L::kElems, C = L::kChunks, U = L::kUnroll;
   __shared__ float shared_acc[kWarps][kGroup][kDim];
   __shared__ float shared_m[kWarps][kGroup], shared_l[kWarps][kGroup];
-  __shared__ bool last;
   pdl_launch();
   pdl_wait();
   const int64_t row = blockIdx.x;
@@ -77,15 +52,11 @@ __global__ void __launch_bounds__(kWarps * 32) attention_rows_kernel(const __gri
   const int kv_head = blockIdx.y / group_chunks;
   const int head0 = kv_head * a.group + blockIdx.y % group_chunks * kGroup;
   const int heads = min(kGroup, (kv_head + 1) * a.group - head0);
-  const int position = a.positions[row];
+  if (!is_mine(a, row)) return;
+  const PartOfKeys keys = part_of_keys(a, row);
+  if (static_cast<int>(blockIdx.z) >= keys.parts) return;
+  const int begin = keys.begin, end = keys.end;
   const int* table = a.kv.table + static_cast<int64_t>(a.row_seq[row]) * a.kv.table_stride;
-  const int first = a.window > 0 ? max(0, position - a.window + 1) : 0;
-  const int keys = position + 1 - first;
-  const int part_keys = max(kMinKeys, (keys + a.splits - 1) / a.splits);
-  const int parts = (keys + part_keys - 1) / part_keys;
-  const int part = blockIdx.z;
-  if (part >= parts) return;
-  const int begin = first + part * part_keys, end = min(begin + part_keys, position + 1);
 
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int within = lane % L::kLanes, key_of_warp = lane / L::kLanes;
@@ -205,55 +176,8 @@ __global__ void __launch_bounds__(kWarps * 32) attention_rows_kernel(const __gri
       }
     }
   }
-  __syncthreads();
-  for (int i = threadIdx.x; i < heads * a.head_dim; i += kWarps * 32) {
-    const int g = i / a.head_dim, d = i % a.head_dim;
-    float top = -FLT_MAX, sum = 0, total = 0;
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) top = fmaxf(top, shared_m[w][g]);
-#pragma unroll
-    for (int w = 0; w < kWarps; ++w) {
-      const float keep = merge_scale(shared_m[w][g], top);
-      sum += shared_acc[w][g][d] * keep;
-      total += shared_l[w][g] * keep;
-    }
-    if (parts == 1) {
-      store1(a.out.data, a.out.dtype, row * a.out.stride + (head0 + g) * a.head_dim + d, sum / total);
-    } else {
-      float* to = a.partials + ((row * a.heads + head0 + g) * a.splits + part) * (a.head_dim + 2);
-      to[d] = sum;
-      if (d == 0) {
-        to[a.head_dim] = top;
-        to[a.head_dim + 1] = total;
-      }
-    }
-  }
-  if (parts == 1) return;
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    int* counter = a.counters + row * gridDim.y + blockIdx.y;
-    last = atomicAdd(counter, 1) == parts - 1;
-    if (last) *counter = 0;
-  }
-  __syncthreads();
-  if (!last) return;
-  __threadfence();
-  for (int i = threadIdx.x; i < heads * a.head_dim; i += kWarps * 32) {
-    const int g = i / a.head_dim, d = i % a.head_dim;
-    const float* from = a.partials + (row * a.heads + head0 + g) * a.splits * (a.head_dim + 2);
-    float top = -FLT_MAX, sum = 0, total = 0;
-    for (int p = 0; p < parts; ++p) {
-      const float* x = from + p * (a.head_dim + 2);
-      const float mp = __ldcg(x + a.head_dim);
-      const float next = fmaxf(top, mp);
-      const float keep = merge_scale(top, next), keep1 = merge_scale(mp, next);
-      sum = sum * keep + __ldcg(x + d) * keep1;
-      total = total * keep + __ldcg(x + a.head_dim + 1) * keep1;
-      top = next;
-    }
-    store1(a.out.data, a.out.dtype, row * a.out.stride + (head0 + g) * a.head_dim + d, sum / total);
-  }
+  finish_row(a, row, head0, heads, keys.parts,
+             {&shared_m[0][0], &shared_l[0][0], &shared_acc[0][0][0], kGroup, kDim, kGroup * kDim});
 }
 
 // How many query heads of a key head a block takes.
@@ -270,47 +194,57 @@ auto pick_group(int step) {
   }
 }
 
+bool reads_wide(const AttnShape& shape, const Tensor& q, const KvView& kv) {
+  const int64_t elems = 16 / dtype_bytes(kv.k.dtype);
+  const auto fits = [elems](const Tensor& t) {
+    return t.strides[0] % elems == 0 && t.strides[1] % elems == 0 && t.strides[2] % elems == 0 &&
+           reinterpret_cast<uintptr_t>(t.data) % 16 == 0;
+  };
+  return shape.head_dim % elems == 0 && q.strides[0] % elems == 0 && reinterpret_cast<uintptr_t>(q.data) % 16 == 0 &&
+         fits(kv.k) && fits(kv.v);
+}
+
 }  // namespace
 
-RowsPlan plan_rows_attention(const AttnArgs& args, int64_t rows, int64_t max_kv_len, int sms) {
+RowsPlan plan_rows_attention(const AttnArgs& args, const StepInput& input, const Tensor& q, const KvView& kv, int sms) {
   const AttnShape& s = args.shape;
-  const int64_t step = group_step(s.heads / s.kv_heads, s.head_dim);
-  const int64_t blocks = std::max<int64_t>(1, rows * s.kv_heads * ((s.heads / s.kv_heads + step - 1) / step));
-  const int64_t keys = args.window > 0 ? std::min(args.window, max_kv_len) : max_kv_len;
+  RowsPlan plan;
+  plan.heads = heads_attention_supports(s, kv) && reads_wide(s, q, kv);
+  const int64_t group = s.heads / s.kv_heads;
+  const int64_t step = plan.heads ? kHeadsOfBlock : group_step(group, s.head_dim);
+  const int64_t blocks = std::max<int64_t>(1, input.rows * s.kv_heads * ((group + step - 1) / step));
+  const int64_t keys = args.window > 0 ? std::min(args.window, input.max_kv_len) : input.max_kv_len;
   int64_t bucket = kMinKeys;  // so that a growing sequence changes the plan, and a recorded step, rarely
   while (bucket < keys) bucket *= 2;
-  RowsPlan plan;
-  plan.splits = static_cast<int>(std::clamp<int64_t>((2 * sms + blocks - 1) / blocks, 1, bucket / kMinKeys));
-  if (plan.splits > 1) plan.partial_floats = rows * s.heads * plan.splits * (s.head_dim + 2);
+  const int64_t at_once = sms * (plan.heads ? heads_attention_blocks(s.head_dim) : 2);
+  plan.splits = static_cast<int>(std::clamp<int64_t>(at_once / blocks, 1, bucket / kMinKeys));
+  if (plan.splits > 1) plan.partial_floats = input.rows * s.heads * plan.splits * (s.head_dim + 2);
   return plan;
 }
 
 void attention_rows(cudaStream_t stream, const AttnArgs& args, const StepInput& input, const Tensor& q,
                     const KvView& kv, const Tensor& out, const RowsPlan& plan, float* partials, int* counters) {
   const AttnShape& s = args.shape;
-  RowsArgs a{mat(q),
-             mat(out),
-             paged(kv, input),
-             static_cast<const int*>(input.positions.data),
-             static_cast<const int*>(input.row_seq.data),
-             args.scale,
-             args.softcap,
-             static_cast<int>(args.window),
-             static_cast<int>(s.heads),
-             static_cast<int>(s.kv_heads),
-             static_cast<int>(s.head_dim),
-             static_cast<int>(s.heads / s.kv_heads),
-             plan.splits,
-             partials,
-             counters,
-             false};
-  const int64_t elems = 16 / dtype_bytes(kv.k.dtype);
-  const auto fits = [elems](int64_t stride) { return stride % elems == 0; };
-  a.wide = fits(s.head_dim) && fits(a.q.stride) && fits(a.kv.k_page) && fits(a.kv.k_token) && fits(a.kv.k_head) &&
-           fits(a.kv.v_page) && fits(a.kv.v_token) && fits(a.kv.v_head) &&
-           reinterpret_cast<uintptr_t>(kv.k.data) % 16 == 0 && reinterpret_cast<uintptr_t>(kv.v.data) % 16 == 0 &&
-           reinterpret_cast<uintptr_t>(q.data) % 16 == 0;
+  const RowsArgs a{mat(q),
+                   mat(out),
+                   paged(kv, input),
+                   static_cast<const int*>(input.positions.data),
+                   static_cast<const int*>(input.row_seq.data),
+                   static_cast<const int*>(input.q_start.data),
+                   plan.most_rows,
+                   args.scale,
+                   args.softcap,
+                   static_cast<int>(args.window),
+                   static_cast<int>(s.heads),
+                   static_cast<int>(s.kv_heads),
+                   static_cast<int>(s.head_dim),
+                   static_cast<int>(s.heads / s.kv_heads),
+                   plan.splits,
+                   partials,
+                   counters,
+                   reads_wide(s, q, kv)};
   if (q.dtype != kv.k.dtype) unsupported("queries and the cache must have one type");
+  if (plan.heads) return attention_heads(stream, a);
   const int step = group_step(a.group, s.head_dim);
   void (*kernel)(RowsArgs) = nullptr;
   if (kv.k.dtype == DType::kF32) {
@@ -319,8 +253,7 @@ void attention_rows(cudaStream_t stream, const AttnArgs& args, const StepInput& 
              : s.head_dim <= 512 ? pick_group<float, 512>(step)
                                  : nullptr;
   } else if (kv.k.dtype == DType::kBF16) {
-    kernel = s.head_dim <= 64    ? pick_group<__nv_bfloat16, 64>(step)
-             : s.head_dim <= 128 ? pick_group<__nv_bfloat16, 128>(step)
+    kernel = s.head_dim <= 128   ? pick_group<__nv_bfloat16, 128>(step)
              : s.head_dim <= 256 ? pick_group<__nv_bfloat16, 256>(step)
              : s.head_dim <= 512 ? pick_group<__nv_bfloat16, 512>(step)
                                  : nullptr;

@@ -1,9 +1,7 @@
-// Products of 1 to 16 rows with plain weights: bound by reading the weights once, so each kernel keeps many wide loads
-// in flight and asks for its first weights before its predecessor has finished.
-//  - one row: one warp a row of weights (or two, halving k), f32 arithmetic;
-//  - 2 to 16 rows, bf16: sixteen rows of weights a block on the matrix units; a lane's 16 bytes of weights and of x are
-//    two fragments whose k indices are permuted alike, so nothing is shuffled;
-//  - other cases: four rows of x at a time in f32.
+// Products of 1 to 16 rows with plain weights, in f32 arithmetic: bound by reading the weights once, so each kernel
+// keeps many wide loads in flight and asks for its first weights before its predecessor has finished.
+//  - one row: one warp a row of weights (or two, halving k);
+//  - other cases (bf16 in rows of 16 bytes goes to the library): four rows of x at a time.
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/decode.cuh"
 #include "backend/cuda/kernels/gemv.cuh"
@@ -74,83 +72,6 @@ __global__ void __launch_bounds__(kWarps * 32) gemv_kernel(const __grid_constant
   if (lane == 0 && active) store_result(part, a.softcap, 0, column, sum);
 }
 
-__device__ __forceinline__ void mma_bf16(float (&c)[4], uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0,
-                                         uint32_t b1) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-      : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-      : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
-
-// Sixteen rows of weights a block; the eight warps share k in units of 128. kTiles tiles of eight rows of x.
-template <int kTiles>
-__global__ void __launch_bounds__(kWarps * 32) gemm_few_kernel(const __grid_constant__ GemvArgs a) {
-  __shared__ float partial[kWarps][16][kTiles * 8 + 1];
-  constexpr int kUnit = 128;
-  pdl_launch();
-  const GemvPart& part = a.part[find_part(a, blockIdx.x)];
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-  const int group = lane / 4, within = lane % 4 * 8;
-  const int column0 = (blockIdx.x - part.first_block) * 16;
-  const int64_t row_bytes = static_cast<int64_t>(a.k) * 2;
-  const uint8_t* w0 = part.w + min(column0 + group, part.n - 1) * row_bytes;
-  const uint8_t* w1 = part.w + min(column0 + group + 8, part.n - 1) * row_bytes;
-  uint4 lo[4], hi[4];
-  const auto fetch = [&](int unit) {
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-      const int i = unit * kUnit + j * 32 + within;
-      const bool inside = i < a.k;
-      lo[j] = inside ? load_stream(w0 + i * 2) : make_uint4(0, 0, 0, 0);
-      hi[j] = inside ? load_stream(w1 + i * 2) : make_uint4(0, 0, 0, 0);
-    }
-  };
-  fetch(warp);
-  pdl_wait();
-  float sum[kTiles][4] = {};
-  for (int unit = warp; unit * kUnit < a.k; unit += kWarps) {
-    uint4 x[kTiles][4];
-#pragma unroll
-    for (int t = 0; t < kTiles; ++t) {
-      const int row = t * 8 + group;
-#pragma unroll
-      for (int j = 0; j < 4; ++j) {
-        const int i = unit * kUnit + j * 32 + within;
-        x[t][j] = make_uint4(0, 0, 0, 0);
-        if (row < a.x.rows && i < a.k) {
-          x[t][j] = *reinterpret_cast<const uint4*>(static_cast<const uint16_t*>(a.x.data) + row * a.x.stride + i);
-        }
-      }
-    }
-#pragma unroll
-    for (int j = 0; j < 4; ++j) {
-#pragma unroll
-      for (int t = 0; t < kTiles; ++t) {
-        mma_bf16(sum[t], lo[j].x, hi[j].x, lo[j].y, hi[j].y, x[t][j].x, x[t][j].y);
-        mma_bf16(sum[t], lo[j].z, hi[j].z, lo[j].w, hi[j].w, x[t][j].z, x[t][j].w);
-      }
-    }
-    if ((unit + kWarps) * kUnit < a.k) fetch(unit + kWarps);
-  }
-#pragma unroll
-  for (int t = 0; t < kTiles; ++t) {
-    const int row = t * 8 + lane % 4 * 2;
-    partial[warp][group][row] = sum[t][0];
-    partial[warp][group][row + 1] = sum[t][1];
-    partial[warp][group + 8][row] = sum[t][2];
-    partial[warp][group + 8][row + 1] = sum[t][3];
-  }
-  __syncthreads();
-  for (int i = threadIdx.x; i < 16 * kTiles * 8; i += kWarps * 32) {
-    const int column = column0 + i % 16, row = i / 16;
-    if (row >= a.x.rows || column >= part.n) continue;
-    float v = 0;
-#pragma unroll
-    for (int j = 0; j < kWarps; ++j) v += partial[j][i % 16][row];
-    store_result(part, a.softcap, row, column, v);
-  }
-}
-
 // Any type and any k: one warp a row of weights, four rows of x.
 __global__ void __launch_bounds__(kWarps * 32)
     gemv_any_kernel(Weights w, GemvPart part, Mat x, int row0, float softcap) {
@@ -213,10 +134,6 @@ void gemv_plain(cudaStream_t stream, std::span<const LinearCall> calls) {
     auto* kernel = half ? (split ? gemv_kernel<true, 2> : gemv_kernel<true, 1>)
                         : (split ? gemv_kernel<false, 2> : gemv_kernel<false, 1>);
     launch("multiply one row", kernel, dim3(blocks), threads, 0, stream, args);
-  } else if (aligned(calls) && m <= 16 && elem == DType::kBF16) {
-    const unsigned blocks = static_cast<unsigned>(gemv_args(calls, 16, args));
-    launch("multiply few rows", m <= 8 ? gemm_few_kernel<1> : gemm_few_kernel<2>, dim3(blocks), threads, 0, stream,
-           args);
   } else {
     for (const LinearCall& call : calls) gemv_any(stream, call, false);
   }

@@ -1,4 +1,4 @@
-// Row-wise kernels: embedding, norms, additions, gated activations, gathering, and the greedy choice.
+// Row-wise kernels: embedding, norms, additions, gated activations and gathering.
 #include <algorithm>
 
 #include "backend/cuda/check.h"
@@ -162,45 +162,6 @@ __global__ void finish_kernel(Mat out, const float* bias, float softcap) {
   store1(out.data, out.dtype, at, v);
 }
 
-// A pair of logit and id as one number whose order is: higher logit, then lower id. NaN is above everything.
-__device__ __forceinline__ unsigned long long order_key(float v, int id) {
-  const uint32_t bits = __float_as_uint(v == 0.0f ? 0.0f : v);
-  uint32_t key = bits & 0x80000000u ? ~bits : bits | 0x80000000u;
-  if (v != v) key = 0xffffffffu;
-  return static_cast<unsigned long long>(key) << 32 | (0xffffffffu - static_cast<uint32_t>(id));
-}
-
-constexpr int kArgmaxThreads = 512;
-
-__global__ void __launch_bounds__(kArgmaxThreads) argmax_kernel(Mat logits, unsigned long long* keys) {
-  __shared__ unsigned long long best_of[kArgmaxThreads / 32];
-  pdl_launch();
-  pdl_wait();
-  const float* row = static_cast<const float*>(logits.data) + blockIdx.y * logits.stride;
-  unsigned long long best = 0;
-  for (int i = blockIdx.x * kArgmaxThreads + threadIdx.x; i < logits.cols; i += gridDim.x * kArgmaxThreads) {
-    best = max(best, order_key(row[i], i));
-  }
-#pragma unroll
-  for (int o = 16; o > 0; o >>= 1) best = max(best, __shfl_xor_sync(~0u, best, o));
-  if (threadIdx.x % 32 == 0) best_of[threadIdx.x / 32] = best;
-  __syncthreads();
-  if (threadIdx.x != 0) return;
-#pragma unroll
-  for (int i = 1; i < kArgmaxThreads / 32; ++i) best = max(best, best_of[i]);
-  atomicMax(&keys[blockIdx.y], best);
-}
-
-}  // namespace
-
-int32_t argmax_token(uint64_t key) {
-  const auto logit = static_cast<uint32_t>(key >> 32);
-  if (logit == 0xffffffffu || logit <= 0x007fffffu) return -1;  // a NaN, or nothing above -infinity
-  return static_cast<int32_t>(0xffffffffu - static_cast<uint32_t>(key));
-}
-
-namespace {
-
 unsigned blocks_for(int cols, bool is_wide, int threads) {
   const int per_block = threads * (is_wide ? 8 : 1);
   return static_cast<unsigned>((cols + per_block - 1) / per_block);
@@ -253,14 +214,6 @@ void finish_linear(cudaStream_t stream, const Tensor& out, const Tensor& bias, c
   const Mat to = mat(out);
   launch("finish a linear", finish_kernel, dim3(blocks_for(to.cols, false, 256), static_cast<unsigned>(to.rows)),
          dim3(256), 0, stream, to, static_cast<const float*>(bias.data), epilogue.softcap);
-}
-
-void argmax(cudaStream_t stream, const Tensor& logits, uint64_t* keys) {
-  const Mat in = mat(logits);
-  check(cudaMemsetAsync(keys, 0, sizeof(uint64_t) * static_cast<size_t>(in.rows), stream), "clear the choices");
-  const int per_row = std::clamp(in.cols / (4 * kArgmaxThreads), 1, std::max(1, 264 / in.rows));
-  launch("choose tokens", argmax_kernel, dim3(static_cast<unsigned>(per_row), static_cast<unsigned>(in.rows)),
-         dim3(kArgmaxThreads), 0, stream, in, reinterpret_cast<unsigned long long*>(keys));
 }
 
 }  // namespace baize::cuda

@@ -205,7 +205,8 @@ __device__ void run_attention(const WalkArgs& a, const WalkStep& step, uint8_t* 
     }
     __syncwarp();
     if (kind < 2) {
-      norm_and_rotate(x, squares, lane, kDim, kind == 0 ? step.q_norm : step.k_norm, step.rope, position, position + 1);
+      norm_and_rotate(x, squares, lane, kDim, kind == 0 ? step.q_norm : step.k_norm, step.rope,
+                      [&](int i) { return turn(step.rope, i, position, position + 1); });
     }
     __syncwarp();
     for (int i = lane; i < kDim; i += 32) x[i] = __bfloat162float(__float2bfloat16_rn(x[i]));  // as kept elsewhere

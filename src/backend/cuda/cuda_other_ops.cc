@@ -1,0 +1,206 @@
+// The ops of CudaOps that few models need: each is recorded as an OtherOp, and a step that has one runs directly.
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "backend/cuda/check.h"
+#include "backend/cuda/cuda_ops.h"
+
+namespace baize::cuda {
+
+namespace {
+
+constexpr int64_t kScoreFloats = int64_t{32} << 20;  // of an indexer's workspace
+
+}  // namespace
+
+void CudaOps::record_other(const char* name, std::function<void(cudaStream_t, const StepInput&)> run) {
+  if (!dry()) ops_.push_back(OtherOp{std::move(run), name});
+}
+
+void CudaOps::do_norm_variant(const Tensor& x, const Norm& norm, const Tensor& out) {
+  record_other("norm", [=](cudaStream_t s, const StepInput&) { cuda::norm_variant(s, x, norm, out); });
+}
+
+void CudaOps::do_activate(const ActArgs& args, const Tensor& x, const Tensor& out) {
+  record_other("activate", [=](cudaStream_t s, const StepInput&) { cuda::activate(s, args, x, out); });
+}
+
+void CudaOps::do_gate(const Tensor& x, const Tensor& gate, Activation activation) {
+  record_other("gate", [=](cudaStream_t s, const StepInput&) { cuda::gate(s, x, gate, activation); });
+}
+
+void CudaOps::do_scale(const Tensor& x, const Tensor& vector, float alpha, const Tensor& out) {
+  record_other("scale", [=](cudaStream_t s, const StepInput&) { cuda::scale(s, x, vector, alpha, out); });
+}
+
+void CudaOps::do_add_vector(const Tensor& x, const Tensor& vector) {
+  record_other("add a vector", [=](cudaStream_t s, const StepInput&) { cuda::add_vector(s, x, vector); });
+}
+
+void CudaOps::do_clamp(const Tensor& x, float limit) {
+  record_other("clamp", [=](cudaStream_t s, const StepInput&) { cuda::clamp(s, x, limit); });
+}
+
+void CudaOps::do_add_positions(const Tensor& table, int64_t offset, const Tensor& residual) {
+  record_other("add positions",
+               [=](cudaStream_t s, const StepInput& input) { cuda::add_positions(s, input, table, offset, residual); });
+}
+
+void CudaOps::do_qkv_variant(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) {
+  record_other("norm, rotate, store, variant",
+               [=](cudaStream_t s, const StepInput& input) { cuda::qkv_variant(s, args, input, qkv, kv, q); });
+}
+
+void CudaOps::do_attention_variant(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) {
+  const VariantPlan plan = plan_variant_attention(args, input(), kv, exec_.sms);
+  const Scope scope(*this);
+  auto* partials = static_cast<float*>(temp(DType::kF32, {plan.partial_floats}).data);
+  record_other("attention, variant", [=](cudaStream_t s, const StepInput& in) {
+    cuda::attention_variant(s, args, in, q, kv, out, plan.splits, partials);
+  });
+}
+
+void CudaOps::do_latent_store(const LatentArgs& args, const Tensor& queries, const Tensor& kv, const KvView& view,
+                              const Tensor& q) {
+  record_other("store latent keys", [=](cudaStream_t s, const StepInput& input) {
+    cuda::latent_store(s, args, input, queries, kv, view, q);
+  });
+}
+
+void CudaOps::do_select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
+                        const Tensor& selected) {
+  const Scope scope(*this);
+  const int64_t longest = std::max<int64_t>(1, input().max_kv_len);
+  // Never less for more rows or longer ones: a dry run of the largest step must do for all.
+  const int64_t floats = std::max(longest, std::min(kScoreFloats, q.shape[0] * longest));
+  Tensor scores = temp(DType::kF32, {floats});
+  scores.shape = {floats / longest, longest};
+  record_other("select", [=](cudaStream_t s, const StepInput& input) {
+    cuda::select(s, args, input, q, weights, keys, selected, scores);
+  });
+}
+
+void CudaOps::do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing) {
+  record_other("route", [=](cudaStream_t s, const StepInput& input) { cuda::route(s, args, input, logits, routing); });
+}
+
+namespace {
+
+// What the kernels need of one matrix an expert; the device's part is filled in by the caller.
+ExpertPart part_of(std::span<const Linear> linears, std::vector<ExpertWeights>& host) {
+  if (linears.empty()) return {};
+  const Linear& first = linears[0];
+  ExpertPart part{first.shape, nullptr, first.kernel(1).pack != nullptr, true};
+  for (const Linear& linear : linears) {
+    if (linear.shape.format != first.shape.format || linear.kernel(1).pack != first.kernel(1).pack) {
+      unsupported("the CUDA backend has no layers whose experts are stored in different formats: use --backend cpu");
+    }
+    const auto* w = static_cast<const uint8_t*>(linear.w.data);
+    part.wide = part.wide && reinterpret_cast<uintptr_t>(w) % 16 == 0;
+    host.push_back({w, linear.bias.present() ? static_cast<const float*>(linear.bias.data) : nullptr, linear.alpha});
+  }
+  return part;
+}
+
+}  // namespace
+
+// A CudaOps serves one model, whose matrices stay where they are.
+const CudaOps::ExpertParts& CudaOps::expert_parts(const Experts& experts) {
+  const ExpertKey key{experts.up.data(), experts.up[0].w.data, experts.down[0].w.data};
+  if (const auto at = expert_parts_.find(key); at != expert_parts_.end()) return at->second;
+  std::vector<ExpertWeights> host;
+  ExpertParts parts;
+  parts.gate = part_of(experts.gate, host);
+  const size_t up = host.size();
+  parts.up = part_of(experts.up, host);
+  const size_t down = host.size();
+  parts.down = part_of(experts.down, host);
+  const size_t bytes = host.size() * sizeof(ExpertWeights);
+  void* memory = nullptr;
+  check(cudaMalloc(&memory, bytes), "hold the addresses of experts");
+  expert_memory_.push_back(memory);
+  check(cudaMemcpyAsync(memory, host.data(), bytes, cudaMemcpyHostToDevice, exec_.stream), "upload addresses");
+  check(cudaStreamSynchronize(exec_.stream), "upload addresses");
+  const auto* device = static_cast<const ExpertWeights*>(memory);
+  parts.gate.experts = device;
+  parts.up.experts = device + up;
+  parts.down.experts = device + down;
+  return expert_parts_[key] = parts;
+}
+
+void CudaOps::do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) {
+  const int64_t pairs = x.shape[0] * routing.ids.shape[1];
+  const int64_t gate_n = experts.gate.empty() ? 0 : experts.gate[0].shape.n, up_n = experts.up[0].shape.n;
+  const Scope scope(*this);
+  const bool in_bf16 = x.dtype == DType::kBF16 && x.shape[1] % 8 == 0 && x.strides[0] % 8 == 0 &&
+                       reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && experts.down[0].shape.k % 8 == 0;
+  PairGroups groups = plan_pair_groups(pairs, std::ssize(experts.up), in_bf16);
+  groups.order = temp(DType::kI32, {std::max<int64_t>(1, pairs)});
+  groups.items = temp(DType::kI32, {std::max<int64_t>(1, groups.item_slots), 4});
+  groups.count = temp(DType::kI32, {1});
+  const Tensor up = temp(x.dtype, {pairs, gate_n + up_n});
+  const Tensor active = temp(x.dtype, {pairs, experts.down[0].shape.k});
+  const Tensor results = temp(x.dtype, {pairs, out.shape[1]});
+  if (dry() || pairs == 0) return;
+  const ExpertParts parts = expert_parts(experts);
+  const Tensor factors = experts.weigh_input ? routing.weights : Tensor{};
+  const Tensor weights = experts.weigh_input ? Tensor{} : routing.weights;
+  record_other("group rows by expert",
+               [=](cudaStream_t s, const StepInput&) { cuda::group_pairs(s, groups, routing.ids); });
+  record_other("experts, first matrices", [=](cudaStream_t s, const StepInput&) {
+    if (gate_n > 0) cuda::multiply_experts(s, parts.gate, groups, x, factors, up.columns(0, gate_n));
+    cuda::multiply_experts(s, parts.up, groups, x, factors, up.columns(gate_n, up_n));
+  });
+  const ActArgs activation = experts.activation;
+  record_other("activate experts",
+               [=](cudaStream_t s, const StepInput&) { cuda::activate(s, activation, up, active); });
+  record_other("experts, second matrix", [=](cudaStream_t s, const StepInput&) {
+    cuda::multiply_experts(s, parts.down, groups, active, {}, results);
+  });
+  record_other("sum experts", [=](cudaStream_t s, const StepInput&) {
+    cuda::combine_experts(s, groups, results, routing.ids, weights, out);
+  });
+}
+
+void CudaOps::do_causal_conv(const ConvArgs& args, const Tensor& x, const KvView& state) {
+  record_other("convolve",
+               [=](cudaStream_t s, const StepInput& input) { cuda::causal_conv(s, args, input, x, state); });
+}
+
+void CudaOps::do_decay(const DecayArgs& args, const Tensor& a, const Tensor& decay) {
+  record_other("decay", [=](cudaStream_t s, const StepInput&) { cuda::decay(s, args, a, decay); });
+}
+
+void CudaOps::do_recurrence(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& state,
+                            const Tensor& out) {
+  record_other("linear attention",
+               [=](cudaStream_t s, const StepInput& input) { cuda::recurrence(s, args, input, in, state, out); });
+}
+
+void CudaOps::do_selective_scan(const ScanArgs& args, const ScanInputs& in, const KvView& state, const Tensor& out) {
+  record_other("scan",
+               [=](cudaStream_t s, const StepInput& input) { cuda::selective_scan(s, args, input, in, state, out); });
+}
+
+void CudaOps::do_rg_lru(const LruArgs& args, const Tensor& x, const Tensor& input_gate, const Tensor& decay_gate,
+                        const KvView& state) {
+  record_other("RG-LRU", [=](cudaStream_t s, const StepInput& input) {
+    cuda::rg_lru(s, args, input, x, input_gate, decay_gate, state);
+  });
+}
+
+void CudaOps::do_token_shift(const Tensor& x, const KvView& state, int64_t offset, const Tensor& out) {
+  record_other("token shift",
+               [=](cudaStream_t s, const StepInput& input) { cuda::token_shift(s, input, x, state, offset, out); });
+}
+
+void CudaOps::do_mix(const Tensor& x, const Tensor& other, const Tensor& share, const Tensor& out) {
+  record_other("mix", [=](cudaStream_t s, const StepInput&) { cuda::mix(s, x, other, share, out); });
+}
+
+void CudaOps::do_wkv4(const WkvArgs& args, const Tensor& k, const Tensor& v, const KvView& state, const Tensor& out) {
+  record_other("WKV", [=](cudaStream_t s, const StepInput& input) { cuda::wkv4(s, args, input, k, v, state, out); });
+}
+
+}  // namespace baize::cuda

@@ -54,8 +54,7 @@ std::unique_ptr<Loaded> load(const std::string& name, const EngineConfig& config
   const int64_t before = resident_memory();
   ModelText text = open_text(*checkpoint);
   const int64_t text_bytes = std::max<int64_t>(0, resident_memory() - before);
-  auto loaded =
-      std::unique_ptr<Loaded>(new Loaded{text_bytes, std::move(text), load_model(checkpoint, config), nullptr});
+  auto loaded = std::make_unique<Loaded>(text_bytes, std::move(text), load_model(checkpoint, config), nullptr);
   loaded->engine = loaded->model.make_engine();
   served.name = served_name(name);
   served.engine = loaded->engine.get();

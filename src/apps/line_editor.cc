@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <bit>
 #include <cerrno>
 #include <clocale>
 #include <cstdio>
@@ -22,7 +23,7 @@ constexpr int kHistoryLines = 1000;
 std::string to_utf8(const std::wstring& wide) {
   std::string out;
   for (const wchar_t w : wide) {
-    const auto c = static_cast<uint32_t>(w);
+    const auto c = std::bit_cast<uint32_t>(w);
     if (c < 0x80) {
       out += static_cast<char>(c);
       continue;

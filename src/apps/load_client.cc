@@ -342,7 +342,7 @@ net::awaitable<void> LoadClient::Impl::dispatch(const LoadRun& run) {
     }
     if (interrupted) break;
     ++in_flight;
-    net::co_spawn(io, serve_one(run, i), [this](std::exception_ptr error) {
+    net::co_spawn(io, serve_one(run, i), [this](const std::exception_ptr& error) {
       if (error) thrown = error;
       --in_flight;
       ++done;
@@ -357,7 +357,7 @@ template <typename Work>
 void LoadClient::Impl::work_off(Work work) {
   io.restart();
   tick();
-  net::co_spawn(io, work(), [this](std::exception_ptr error) {
+  net::co_spawn(io, work(), [this](const std::exception_ptr& error) {
     if (error) thrown = error;
     io.stop();
   });

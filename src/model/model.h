@@ -205,9 +205,9 @@ struct MatrixBlock {
   Linear down;  // before it; absent: none
 };
 
-using BoundBlock = std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock,
-                                LruBlock, RwkvBlock, LayerInputBlock, MatrixBlock, AttnExpertsBlock,
-                                CompressedAttnBlock>;
+using BoundBlock =
+    std::variant<AttnBlock, FfnBlock, MlaBlock, MoeBlock, RecurrenceBlock, MambaBlock, ShortConvBlock, LruBlock,
+                 RwkvBlock, LayerInputBlock, MatrixBlock, AttnExpertsBlock, CompressedAttnBlock>;
 
 /// See Sublayer.
 struct BoundSublayer {
@@ -250,7 +250,7 @@ struct HeadBlock {
   Linear dense;  // with an activation and a norm before the head
   Norm norm;
   std::vector<Linear> streams;  // of AltUp's streams but the first, before their mean
-  HyperBlock hyper;  // what the final norm reads
+  HyperBlock hyper;             // what the final norm reads
 };
 
 /// One bound weight, for `inspect` and the memory plan.

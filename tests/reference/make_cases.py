@@ -2,8 +2,8 @@
 """Makes golden cases in the form of those in tests/data/hf.tar.xz: tiny random models with the logits of `transformers`.
 
 Usage: tests/reference/make_cases.py FOLDER [NAME...]     writes FOLDER/NAME/{config.json,model.safetensors,golden.json}
-Needs transformers 5.17 and torch (CPU), so CI does not run it: tests/data/more.tar.xz holds what it made, as hf/NAME. The
-cases are those whose mechanisms the archive's do not reach.
+Needs transformers 5.17 and torch (CPU), so CI does not run it. Made in build/goldens/hf, the cases run with the archive's
+(`make unit`); they are those whose mechanisms the archive's do not reach.
 """
 
 import json

@@ -147,6 +147,37 @@ std::vector<std::vector<Token>> some_texts(int64_t count) {
   return texts;
 }
 
+// A backend that wants trial steps before the first request, as a GPU's does.
+class WarmingBackend : public test::ProbeBackend {
+ public:
+  WarmingBackend(test::Probe& probe, double step_seconds) : ProbeBackend(probe), seconds_(step_seconds) {}
+  EngineHabits habits() const override { return {.warms_up = true, .step_seconds = seconds_}; }
+
+ private:
+  double seconds_;
+};
+
+TEST(EngineBatch, TrialStepsLeaveNoTraceInAnswers) {
+  for (const char* name : {"llama", "gemma3_text", "mamba2", "deepseek_v32"}) {
+    SCOPED_TRACE(name);
+    test::Probe probe;
+    const Loaded loaded = load(name, std::make_unique<WarmingBackend>(probe, 0.0), Compute::kExact);
+    const EngineLimits limits{.context = 600, .step_rows = 512, .seqs = 4, .cache_tokens = 1200, .measure_step = true};
+    const auto engine = loaded.engine(limits);
+    EXPECT_EQ(*std::max_element(probe.rows.begin(), probe.rows.end()), 512);
+    probe.rows.clear();
+    RequestHandle handle = engine->submit(greedy(std::vector<Token>(400, 5), 1));
+    EXPECT_TRUE(collect(handle).done);
+    // No step is that quick: the smallest budget is taken, whatever the limit.
+    EXPECT_EQ(*std::max_element(probe.rows.begin(), probe.rows.end()), 256);
+    RequestHandle again = engine->submit(greedy(loaded.prompt(), static_cast<int64_t>(loaded.generated().size())));
+    const Answer answer = collect(again);
+    if (loaded.golden["consistent"].get<bool>()) {
+      EXPECT_EQ(answer.ids, loaded.generated());
+    }
+  }
+}
+
 TEST(EngineBatch, DeterministicLogitsAreTheSameBits) {
   for (const char* name : {"llama", "gemma3_text", "qwen3", "gemma2"}) {
     const Loaded loaded = load_cpu(name, Compute::kInvariant);

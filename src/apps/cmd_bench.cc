@@ -164,7 +164,7 @@ void run_batches(BenchArgs args) {
   args.config.parallel = most;
   args.config.ctx = args.config.ctx > 0 ? args.config.ctx : kBatchPrompt + args.decode;
   args.config.cache = most * args.config.ctx;
-  const LoadedModel loaded = load_model(open_model(args.model), args.config);
+  const LoadedModel loaded = load_model(open_model(args.model, args.config), args.config);
   const std::unique_ptr<Engine> engine = loaded.make_engine();
   const std::vector<BatchResult> results = measure_batches(args, loaded, *engine);
   if (args.json) return print_batches_json(results, loaded);
@@ -182,7 +182,7 @@ void run(const BenchArgs& args) {
   if (args.roof) return run_roof(args);
   if (args.model.empty()) fail(ErrorKind::kInvalidArgument, "bench needs a MODEL, or --roof");
   if (!args.batch.empty()) return run_batches(args);
-  const LoadedModel loaded = load_model(open_model(args.model), args.config);
+  const LoadedModel loaded = load_model(open_model(args.model, args.config), args.config);
   const std::vector<SpeedCase> cases = make_cases(args, loaded.memory.limits.context);
   int64_t longest = 0;
   for (const SpeedCase& test : cases) longest = std::max(longest, test.tokens + test.depth);

@@ -43,7 +43,7 @@ GenRequest make_request(const GenerateArgs& args, const Checkpoint& checkpoint) 
 }
 
 void run(const GenerateArgs& args) {
-  const auto checkpoint = open_model(args.model);
+  const auto checkpoint = open_model(args.model, args.config);
   GenRequest request = make_request(args, *checkpoint);
   const LoadedModel loaded = load_model(checkpoint, args.config);
   const std::unique_ptr<Engine> engine = loaded.make_engine();

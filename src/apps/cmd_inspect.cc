@@ -96,7 +96,7 @@ void print_json(const Inspected& inspected) {
   const Json out = {{"path", checkpoint.path()},
                     {"format", format_name(checkpoint)},
                     {"family", find_family(Meta(checkpoint)).name},
-                    {"parameters", count_parameters(model)},
+                    {"parameters", model.parameters},
                     {"stored_bytes", stored_bytes(checkpoint)},
                     {"spec", parse_json(print_spec(model.spec), "spec")},
                     {"device", inspected.backend->info().name},
@@ -114,7 +114,7 @@ void print_model(const Inspected& inspected) {
   const Dims& dims = model.spec.dims;
   fmt::print("{}\n", checkpoint.path());
   fmt::print("{}, family {}, {} parameters, {} stored\n", format_name(checkpoint), find_family(Meta(checkpoint)).name,
-             human_count(count_parameters(model)), human_bytes(stored_bytes(checkpoint)));
+             human_count(model.parameters), human_bytes(stored_bytes(checkpoint)));
   fmt::print("width {}, vocabulary {}, context {} tokens, {} layers, {} head\n", dims.hidden, human_count(dims.vocab),
              human_count(dims.context), model.spec.layers.size(), model.spec.head.tied ? "tied" : "separate");
   for (const std::string& line : describe_layers(model.spec)) fmt::print("  {}\n", line);
@@ -160,7 +160,7 @@ void print_tensors(const Checkpoint& checkpoint) {
 
 void run(const InspectArgs& args) {
   Inspected inspected;
-  inspected.checkpoint = open_model(args.model);
+  inspected.checkpoint = open_model(args.model, args.config);
   inspected.backend = make_backend(args.config);
   inspected.compute = compute_of(args.config);
   inspected.planned = plan_model(inspected.checkpoint, *inspected.backend, inspected.compute,

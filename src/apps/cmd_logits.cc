@@ -60,7 +60,7 @@ void print_table(std::span<const float> logits, std::span<const Token> ids, size
 }
 
 void run(const LogitsArgs& args) {
-  const LoadedModel loaded = load_model(open_model(args.model), args.config);
+  const LoadedModel loaded = load_model(open_model(args.model, args.config), args.config);
   const std::vector<float> logits = evaluate(loaded.model, *loaded.backend, loaded.compute, args.ids, args.chunks);
   const auto vocab = static_cast<size_t>(loaded.model->spec.dims.vocab);
   if (args.json) {

@@ -59,7 +59,7 @@ void run(const RunArgs& args) {
   const std::string prompt = whole_prompt(args.prompt);
   if (!chatting && prompt.empty()) fail(ErrorKind::kInvalidArgument, "the prompt is empty: give one, or pipe one in");
 
-  const auto checkpoint = open_model(args.model);
+  const auto checkpoint = open_model(args.model, args.config);
   std::future<ModelText> opening_text = std::async(std::launch::async, [&] { return open_text(*checkpoint); });
   const LoadedModel loaded = load_model(checkpoint, args.config);
   const ModelText text = opening_text.get();

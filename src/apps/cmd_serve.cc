@@ -50,7 +50,7 @@ std::string served_name(const std::string& model) {
 }
 
 std::unique_ptr<Loaded> load(const std::string& name, const EngineConfig& config, serve::ServedModel& served) {
-  const auto checkpoint = open_model(name);
+  const auto checkpoint = open_model(name, config);
   const int64_t before = resident_memory();
   ModelText text = open_text(*checkpoint);
   const int64_t text_bytes = std::max<int64_t>(0, resident_memory() - before);

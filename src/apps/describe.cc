@@ -145,12 +145,6 @@ std::vector<WeightGroup> group_weights(const Model& model) {
   return groups;
 }
 
-int64_t count_parameters(const Model& model) {
-  int64_t count = 0;
-  for (const WeightInfo& weight : model.weights) count += weight.shape.n * weight.shape.k;
-  return count;
-}
-
 std::vector<std::string> describe_layers(const ModelSpec& spec) {
   std::vector<std::string> lines;
   for (size_t begin = 0, end = 0; begin < spec.layers.size(); begin = end) {

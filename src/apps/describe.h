@@ -20,9 +20,6 @@ struct WeightGroup {
 
 std::vector<WeightGroup> group_weights(const Model& model);
 
-/// All weights of matrices, each once.
-int64_t count_parameters(const Model& model);
-
 /// "30 x attention of 9 heads ..., then feed-forward ...": one line a run of equal layers.
 std::vector<std::string> describe_layers(const ModelSpec& spec);
 

@@ -41,7 +41,8 @@ std::unique_ptr<Backend> make_backend(const EngineConfig& config) {
   return make_cpu_backend(static_cast<int>(config.threads));
 }
 
-std::shared_ptr<const Checkpoint> open_model(const std::string& model) {
+std::shared_ptr<const Checkpoint> open_model(const std::string& model, const EngineConfig& config) {
+  if (config.load == "dummy") return open_configuration(model, config.dummy_format);
   return open_checkpoint(store::find_model(store::Store(store::Store::default_root()), model));
 }
 

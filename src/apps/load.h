@@ -15,8 +15,9 @@ Compute compute_of(const EngineConfig& config);
 /// Throws Error(kUnsupported) for a backend that this machine or build lacks.
 std::unique_ptr<Backend> make_backend(const EngineConfig& config);
 
-/// `model` is a GGUF file or a folder in the Hugging Face layout. Throws the errors of open_checkpoint.
-std::shared_ptr<const Checkpoint> open_model(const std::string& model);
+/// `model` is a GGUF file or a folder in the Hugging Face layout, or for --load dummy a config.json. Throws the errors
+/// of open_checkpoint and open_configuration.
+std::shared_ptr<const Checkpoint> open_model(const std::string& model, const EngineConfig& config);
 
 struct LoadedModel {
   Compute compute = Compute::kAuto;

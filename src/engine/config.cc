@@ -1,5 +1,7 @@
 #include "engine/config.h"
 
+#include "model/dummy_tensors.h"
+
 namespace baize {
 
 namespace {
@@ -13,6 +15,14 @@ constexpr ConfigField kFields[] = {
      .help = "arithmetic: auto is fastest; f32 computes everything in 32-bit floats",
      .text = &EngineConfig::compute,
      .choices = "auto|f32"},
+    {.name = "load",
+     .help = "weights: as the model stores them, or random ones, for which the model's config.json is enough",
+     .text = &EngineConfig::load,
+     .choices = "auto|dummy"},
+    {.name = "dummy_format",
+     .help = "what random matrices are stored as; q4_k_m is llama.cpp's mix of types",
+     .text = &EngineConfig::dummy_format,
+     .choices = kDummyFormats},
     {.name = "threads",
      .help = "processor threads; 0: one a physical core",
      .number = &EngineConfig::threads,

@@ -11,6 +11,8 @@ namespace baize {
 struct EngineConfig {
   std::string backend = "auto";
   std::string compute = "auto";
+  std::string load = "auto";
+  std::string dummy_format = "bf16";
   int64_t threads = 0;
   int64_t ctx = 0;
   int64_t parallel = 0;

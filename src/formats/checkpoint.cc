@@ -11,6 +11,7 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "formats/byte_reader.h"
+#include "formats/dummy_weights.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
 
@@ -48,6 +49,7 @@ struct CheckpointBuilder {
 
   void set_metadata(Json value) { *out->metadata_ = std::move(value); }
   void set_generation_config(Json value) { *out->generation_config_ = std::move(value); }
+  void make_dummies(const std::string& mix) { out->dummy_ = std::make_unique<DummyWeights>(mix); }
   void set_gguf(std::shared_ptr<const GgufFile> file) { out->gguf_ = std::move(file); }
   void add(SourceTensor tensor) { out->tensors_.push_back(std::move(tensor)); }
   void add_integers(SourceTensor tensor) {
@@ -276,14 +278,18 @@ void add_shards(CheckpointBuilder& builder, const fs::path& folder, const fs::pa
        index.string(), in_quotes(unseen.begin()->first), unseen.begin()->second, unseen.size());
 }
 
-std::shared_ptr<const Checkpoint> open_folder(const std::string& path) {
-  const fs::path folder(path);
+void read_configuration(CheckpointBuilder& builder, const fs::path& folder) {
   if (!is_there(folder / "config.json")) fail_no_config(folder);
-  CheckpointBuilder builder(Checkpoint::Kind::kHuggingFace, path);
   builder.set_metadata(read_json_object(folder / "config.json"));
   if (const auto file = folder / "generation_config.json"; is_there(file)) {
     builder.set_generation_config(read_json_object(file));
   }
+}
+
+std::shared_ptr<const Checkpoint> open_folder(const std::string& path) {
+  const fs::path folder(path);
+  CheckpointBuilder builder(Checkpoint::Kind::kHuggingFace, path);
+  read_configuration(builder, folder);
   const fs::path single = folder / "model.safetensors", index = folder / "model.safetensors.index.json";
   if (is_there(single)) {
     WeightMap none;
@@ -305,6 +311,23 @@ std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& path) {
     fail(ErrorKind::kInvalidArgument, "{} holds weights only; give the folder that has its config.json", path);
   }
   return open_gguf(path);
+}
+
+std::shared_ptr<const Checkpoint> open_configuration(const std::string& path, const std::string& mix) {
+  if (!is_there(path)) fail(ErrorKind::kNotFound, "there is no file or folder {}", path);
+  const bool folder = fs::is_directory(path);
+  if (!folder && !path.ends_with(".json")) {
+    fail(ErrorKind::kInvalidArgument,
+         "{} is no configuration: dummy weights are made from a config.json or a folder with one", path);
+  }
+  CheckpointBuilder builder(Checkpoint::Kind::kHuggingFace, path);
+  if (folder) {
+    read_configuration(builder, path);
+  } else {
+    builder.set_metadata(read_json_object(path));
+  }
+  builder.make_dummies(mix);
+  return builder.finish();
 }
 
 }  // namespace baize

@@ -15,6 +15,7 @@
 
 namespace baize {
 
+class DummyWeights;
 class GgufFile;
 
 class Checkpoint {
@@ -44,6 +45,8 @@ class Checkpoint {
 
   /// The (first) GGUF file, for its vocabulary; null for Hugging Face folders.
   const GgufFile* gguf() const { return gguf_.get(); }
+  /// What the weights are made of in a checkpoint of a configuration alone; else null.
+  DummyWeights* dummy() const { return dummy_.get(); }
   /// The folder that holds tokenizer.json and its companions; empty for GGUF.
   std::string tokenizer_folder() const { return kind_ == Kind::kHuggingFace ? path_ : std::string(); }
 
@@ -59,11 +62,16 @@ class Checkpoint {
   std::unordered_map<std::string, SourceTensor> integers_;
   std::unordered_map<std::string, std::string> unsupported_;  // name -> the file's own name of its element type
   std::shared_ptr<const GgufFile> gguf_;
+  std::unique_ptr<DummyWeights> dummy_;
 };
 
 /// Opens a GGUF file (the first of a split set, NAME-00001-of-0000N.gguf, finds the others) or a folder with
 /// config.json and model.safetensors (or model.safetensors.index.json and its shards). Reads headers only; the weights
 /// stay mapped. Throws Error(kNotFound, kCorrupt, kUnsupported, kIo, kInvalidArgument) with one sentence.
 std::shared_ptr<const Checkpoint> open_checkpoint(const std::string& path);
+
+/// A checkpoint without tensors, whose weights are dummies: `path` is a config.json, of any name, or a folder that has
+/// one. `mix` names their formats (model/dummy_tensors.h).
+std::shared_ptr<const Checkpoint> open_configuration(const std::string& path, const std::string& mix);
 
 }  // namespace baize

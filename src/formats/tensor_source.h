@@ -19,6 +19,7 @@ struct SourceTensor {
   Shape shape;                             // row-major, outermost first: a linear is [n, k]
   std::span<const std::byte> bytes;        // exactly what format and shape need, aligned to its elements
   std::shared_ptr<const MappedFile> file;  // where `bytes` came from; keeps them alive
+  int64_t period = 0;                      // > 0: dummy weights, the same bytes again after so many
 };
 
 }  // namespace baize

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/mutate.h"
 #include "model/binder.h"
+#include "model/family.h"
 #include "model/rope.h"
 #include "ops/dequant.h"
 
@@ -22,14 +23,18 @@ std::string layer_name(const std::string& name, int64_t layer) {
 
 Binder::Binder(std::shared_ptr<const Checkpoint> checkpoint, const ModelSpec& spec, Backend& backend,
                const BindOptions& options)
-    : names_(*checkpoint), backend_(backend), options_(options), store_(backend, options.dry), derived_(options.dry) {
+    : names_(*checkpoint, find_family(Meta(*checkpoint)).stored),
+      backend_(backend),
+      options_(options),
+      store_(backend, options.dry),
+      derived_(options.dry) {
   model_->spec = spec;
   model_->precision = backend.precision(options.compute);
   model_->checkpoint = std::move(checkpoint);
 }
 
 const SourceTensor& Binder::checked(const SourceTensor& tensor, const Shape& shape) const {
-  if (tensor.shape == shape) return tensor;
+  if (tensor.shape == shape || names_.give_shape(tensor, shape)) return tensor;
   fail(ErrorKind::kCorrupt, "{}: tensor {} has shape {}, but the configuration asks for {}", model_->checkpoint->path(),
        tensor.name, tensor.shape.to_string(), shape.to_string());
 }
@@ -236,7 +241,9 @@ void Binder::bind_embed_and_head() {
   HeadSpec& head = model_->spec.head;
   const int64_t width = spec.width > 0 ? spec.width : dims.hidden;
   const SourceTensor& table = checked(names_.need("embed.weight"), {dims.vocab, width});
-  const bool own_head = names_.find("head.weight") != nullptr && !head.tied;
+  const SourceTensor* const stored_head = names_.find("head.weight");
+  const bool own_head = stored_head != nullptr && !head.tied;
+  if (stored_head != nullptr && head.tied) model_->parameters -= stored_head->shape.elements();  // the table once more
   head.tied = !own_head;
   const Place place{.alpha = head.alpha, .bias = "head.bias"};
   model_->head = linear(own_head && !mutated("head.untied") ? "head" : "embed", dims.vocab, width, place);
@@ -307,6 +314,7 @@ std::unique_ptr<const Model> Binder::bind() {
   }
   model_->final_norm = norm(model_->spec.final_norm, "final_norm", model_->spec.dims.hidden, -1);
   names_.check_all_used();
+  model_->parameters += names_.parameters();
   model_->resident_bytes = store_.resident_bytes();
   model_->buffers = store_.take_buffers();
   model_->tables = store_.take_tables();

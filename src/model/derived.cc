@@ -15,6 +15,7 @@ SourceTensor& Derived::add(const SourceTensor& like, const Shape& shape) {
 
 std::byte* Derived::allocate(SourceTensor& tensor, int64_t bytes) {
   tensor.file = nullptr;
+  tensor.period = 0;
   std::byte* data = nullptr;
   if (!dry_) {
     buffers_.push_back(Buffer::host(bytes));
@@ -40,6 +41,7 @@ const SourceTensor& Derived::rows(const SourceTensor& tensor, int64_t begin, int
 const SourceTensor& Derived::permuted(const SourceTensor& tensor, std::span<const int64_t> order) {
   const int64_t k = tensor.shape[1], row_bytes = tensor.format.row_bytes(k);
   const auto count = static_cast<int64_t>(order.size());
+  if (tensor.period > 0) return rows(tensor, 0, count);  // one random row is as good as another
   SourceTensor& copy = add(tensor, {count, k});
   std::byte* to = allocate(copy, count * row_bytes);
   for (size_t i = 0; to != nullptr && i < order.size(); ++i) {
@@ -76,6 +78,7 @@ const SourceTensor& Derived::transposed(const SourceTensor& tensor) {
          tensor.format.name());
   }
   const int64_t k = tensor.shape[0], n = tensor.shape[1], size = dtype_bytes(tensor.format.elem);
+  if (tensor.period > 0) return reshaped(tensor, {n, k});
   SourceTensor& copy = add(tensor, {n, k});
   std::byte* to = allocate(copy, n * k * size);
   for (int64_t i = 0; to != nullptr && i < n; ++i) {

@@ -24,6 +24,12 @@ const std::vector<std::string>& names_of(const Family& family, bool gguf) {
 
 FamilyRegistration::FamilyRegistration(Family family) { registry().push_back(std::move(family)); }
 
+StoresRegistration::StoresRegistration(const char* family, std::vector<std::string> stored) {
+  for (Family& known : registry()) {
+    if (std::string_view(known.name) == family) known.stored = std::move(stored);
+  }
+}
+
 std::span<const Family> families() { return registry(); }
 
 const Family& find_family(const Meta& meta) {

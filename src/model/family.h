@@ -17,6 +17,7 @@ struct Family {
   std::vector<std::string> hf_architectures;    // config.json "architectures"
   std::vector<std::string> gguf_architectures;  // "general.architecture"
   ModelSpec (*spec)(const Meta&);
+  std::vector<std::string> stored{};  // see STORES
 };
 
 std::span<const Family> families();
@@ -37,6 +38,14 @@ struct FamilyRegistration {
 /// FAMILY(qwen3, (HF names), (GGUF names)) with `static ModelSpec qwen3(const Meta&)` defined above it.
 #define FAMILY(name, hf, gguf) \
   static const FamilyRegistration registration_##name({#name, BAIZE_BRACES hf, BAIZE_BRACES gguf, name})
+
+/// STORES(qwen2, "attn.q.bias", ...) below FAMILY: the optional tensors that the family's published checkpoints have,
+/// by their canonical names. A checkpoint's own tensors tell this by being there; dummy weights (--load dummy) have
+/// only the name.
+struct StoresRegistration {
+  StoresRegistration(const char* family, std::vector<std::string> stored);
+};
+#define STORES(name, ...) static const StoresRegistration stores_##name(#name, {__VA_ARGS__})
 
 // Shared starting points, adjusted by the family files.
 

@@ -300,6 +300,7 @@ struct Model {
   int64_t selected = 0;  // the most positions that an indexer chooses
 
   std::vector<WeightInfo> weights;
+  int64_t parameters = 0;                        // values of all tensors that are read
   int64_t resident_bytes = 0;                    // of all weights, norms and biases too
   std::shared_ptr<const Checkpoint> checkpoint;  // keeps mapped weights alive
   std::vector<Buffer> buffers;                   // packed, folded and uploaded weights

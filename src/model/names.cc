@@ -429,8 +429,9 @@ std::span<const std::string_view> key_aliases(std::string_view key) {
   return {};
 }
 
-TensorNames::TensorNames(const Checkpoint& checkpoint)
+TensorNames::TensorNames(const Checkpoint& checkpoint, std::span<const std::string> stored)
     : checkpoint_(checkpoint), prefix_(kRoots[0].prefix), layers_(kRoots[0].layers) {
+  if (checkpoint.dummy() != nullptr) dummies_ = std::make_unique<DummyTensors>(checkpoint, stored);
   for (const Root& root : kRoots) {
     if (checkpoint.find(std::string(root.embed) + ".weight") == nullptr) continue;
     const std::string first = fmt::format("{}{}0.", root.prefix, root.layers);
@@ -475,9 +476,11 @@ std::vector<std::string> TensorNames::spellings(std::string_view canonical, int6
 }
 
 const SourceTensor* TensorNames::find(std::string_view canonical, int64_t layer, int64_t expert) {
+  if (dummies_ != nullptr) return dummies_->has(canonical) ? &need(canonical, layer, expert) : nullptr;
   for (const std::string& name : spellings(canonical, layer, expert)) {
     if (const SourceTensor* tensor = checkpoint_.find(name)) {
       used_.insert(name);
+      found_.insert(tensor);
       return tensor;
     }
   }
@@ -485,6 +488,7 @@ const SourceTensor* TensorNames::find(std::string_view canonical, int64_t layer,
 }
 
 const SourceTensor& TensorNames::need(std::string_view canonical, int64_t layer, int64_t expert) {
+  if (dummies_ != nullptr) return **found_.insert(&dummies_->get(canonical, layer, expert)).first;
   if (const SourceTensor* tensor = find(canonical, layer, expert)) return *tensor;
   constexpr int kMostNamed = 3;
   std::string names;
@@ -501,7 +505,15 @@ const SourceTensor& TensorNames::need_integers(std::string_view canonical, int64
   for (const std::string& name : spellings(canonical, layer, -1)) {
     if (const SourceTensor* tensor = checkpoint_.find_integers(name)) return *tensor;
   }
+  if (dummies_ != nullptr)
+    fail(ErrorKind::kUnsupported, "{}: no dummies are made of tables such as {}", checkpoint_.path(), canonical);
   return need(canonical, layer);  // says what is missing
+}
+
+int64_t TensorNames::parameters() const {
+  int64_t count = 0;
+  for (const SourceTensor* tensor : found_) count += tensor->shape.elements();
+  return count;
 }
 
 void TensorNames::check_all_used() const {

@@ -4,6 +4,7 @@
 // thread.
 #pragma once
 
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "formats/checkpoint.h"
+#include "model/dummy_tensors.h"
 
 namespace baize {
 
@@ -22,7 +24,8 @@ std::span<const std::string_view> key_aliases(std::string_view key);
 
 class TensorNames {
  public:
-  explicit TensorNames(const Checkpoint& checkpoint);
+  /// `stored`: the optional tensors that a checkpoint of dummy weights has.
+  explicit TensorNames(const Checkpoint& checkpoint, std::span<const std::string> stored = {});
 
   /// The tensor of a canonical name, without or with a layer and an expert: find("embed.weight"),
   /// find("attn.q.bias", 3), find("moe.up.weight", 3, 7).
@@ -39,6 +42,12 @@ class TensorNames {
   void check_all_used() const;
   /// Marks a tensor as used under its own spelling.
   void use(const SourceTensor& tensor) { used_.insert(tensor.name); }
+  /// Gives a dummy without a shape the one that is expected; false for any other tensor.
+  bool give_shape(const SourceTensor& tensor, const Shape& shape) const {
+    return dummies_ != nullptr && dummies_->give_shape(tensor, shape);
+  }
+  /// Elements of all tensors found.
+  int64_t parameters() const;
 
  private:
   std::vector<std::string> spellings(std::string_view canonical, int64_t layer, int64_t expert) const;
@@ -47,6 +56,8 @@ class TensorNames {
   std::string prefix_;  // what Hugging Face names stand under: "model.", "language_model.model.", ...
   std::string layers_;  // and the layers under that: "layers.", "h.", ...
   std::unordered_set<std::string> used_;
+  std::unordered_set<const SourceTensor*> found_;
+  std::unique_ptr<DummyTensors> dummies_;
 };
 
 }  // namespace baize

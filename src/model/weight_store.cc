@@ -39,6 +39,17 @@ Tensor WeightStore::put(DType dtype, const void* values, int64_t count) {
   return Tensor(at, dtype, shape, backend_.place());
 }
 
+// Dummies repeat: one period crosses the bus, the device doubles it.
+void WeightStore::upload(void* to, const SourceTensor& source) {
+  const auto bytes = static_cast<int64_t>(source.bytes.size());
+  int64_t done = source.period > 0 ? std::min(source.period, bytes) : bytes;
+  backend_.upload(to, source.bytes.data(), done);
+  for (int64_t next = 0; done < bytes; done += next) {
+    next = std::min(done, bytes - done);
+    backend_.copy(static_cast<char*>(to) + done, to, next);
+  }
+}
+
 Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
   const LinearShape shape{source.format, source.shape[0], source.shape[1]};
   const std::pair key(&source, pack);
@@ -52,7 +63,7 @@ Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
     view = Tensor(nullptr, DType::kU8, {bytes}, backend_.place());
     if (!dry_) {
       view.data = hold(bytes).data();
-      backend_.upload(view.data, source.bytes.data(), bytes);
+      upload(view.data, source);
       if (source.file != nullptr) source.file->drop_pages(source.bytes);
     }
   }

@@ -37,6 +37,7 @@ class WeightStore {
  private:
   Tensor put(DType dtype, const void* values, int64_t count);
   Buffer& hold(int64_t bytes);
+  void upload(void* to, const SourceTensor& source);
   Tensor packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack);
 
   Backend& backend_;

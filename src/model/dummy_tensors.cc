@@ -1,0 +1,86 @@
+#include "model/dummy_tensors.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "formats/dummy_weights.h"
+
+namespace baize {
+
+namespace {
+
+// The layers of which llama.cpp's mix keeps v and down matrices in Q6_K: the first and last eighths, and every third
+// between.
+bool keeps_more_bits(int64_t layer, int64_t layers) {
+  const int64_t eighth = layers / 8;
+  return layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2;
+}
+
+}  // namespace
+
+DummyTensors::DummyTensors(const Checkpoint& checkpoint, std::span<const std::string> stored)
+    : checkpoint_(checkpoint), stored_(stored) {
+  const Meta meta(checkpoint);
+  attention_bias_ = meta.flag("attention_bias", false);
+  ffn_bias_ = meta.flag("mlp_bias", false);
+  tied_ = meta.flag("tie_word_embeddings", false);
+  layers_ = meta.layers();
+}
+
+bool DummyTensors::has(std::string_view canonical) const {
+  const auto named = [&](std::string_view name) { return std::ranges::find(stored_, name) != stored_.end(); };
+  const auto one_of = [&](std::initializer_list<std::string_view> names) {
+    return std::ranges::find(names, canonical) != names.end();
+  };
+  if (named(canonical)) return true;
+  if (attention_bias_ && one_of({"attn.q.bias", "attn.k.bias", "attn.v.bias", "attn.o.bias"})) return true;
+  if (ffn_bias_ && one_of({"ffn.gate.bias", "ffn.up.bias", "ffn.down.bias"})) return true;
+  if (canonical == "head.weight") return true;  // without a shape, and so without values, where it is tied
+  return canonical.ends_with(".bias") && canonical != "head.bias" && named("*.bias");
+}
+
+SourceTensor& DummyTensors::get(std::string_view canonical, int64_t layer, int64_t expert) {
+  std::string name(canonical);
+  if (layer >= 0) name = fmt::format("layers.{}.{}", layer, canonical);
+  if (expert >= 0) name += fmt::format("[{}]", expert);
+  const auto [it, made] = made_.try_emplace(name);
+  if (made) {
+    it->second.stem = canonical.substr(0, canonical.rfind('.'));
+    it->second.layer = layer;
+    it->second.tensor.name = name;
+    it->second.tensor.shape = {0};
+  }
+  return it->second.tensor;
+}
+
+QuantFormat DummyTensors::format_of(const std::string& stem, int64_t layer, int64_t k) const {
+  const std::string& mix = checkpoint_.dummy()->mix();
+  QuantFormat format = QuantFormat::plain(mix == "f32" ? DType::kF32 : mix == "f16" ? DType::kF16 : DType::kBF16);
+  if (mix == "q8_0") format = QuantFormat::gguf(GgufType::kQ8_0);
+  if (mix == "q4_0") format = QuantFormat::gguf(GgufType::kQ4_0);
+  if (mix == "q4_k_m") {
+    const bool better =
+        stem == "head" || (stem == "embed" && tied_) ||
+        ((stem == "attn.v" || stem == "ffn.down" || stem == "moe.all.down") && keeps_more_bits(layer, layers_));
+    format = QuantFormat::gguf(better ? GgufType::kQ6_K : GgufType::kQ4_K);
+  }
+  const bool divides = k % format.block_elems() == 0;
+  return divides ? format : QuantFormat::plain(DType::kBF16);  // as converters leave rows that blocks do not divide
+}
+
+bool DummyTensors::give_shape(const SourceTensor& tensor, const Shape& shape) {
+  const auto it = made_.find(tensor.name);
+  if (it == made_.end() || &it->second.tensor != &tensor || tensor.shape.elements() > 0) return false;
+  SourceTensor& own = it->second.tensor;
+  const bool vector = shape.rank() < 2;
+  own.shape = shape;
+  own.format = vector ? QuantFormat::plain(DType::kF32) : format_of(it->second.stem, it->second.layer, shape[-1]);
+  const int64_t rows = shape.elements() / shape[-1];
+  const DummyWeights::Bytes bytes =
+      checkpoint_.dummy()->bytes(own.format, vector, rows * own.format.row_bytes(shape[-1]));
+  own.bytes = bytes.span;
+  own.period = bytes.period;
+  return true;
+}
+
+}  // namespace baize

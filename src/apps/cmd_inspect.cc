@@ -135,8 +135,9 @@ void print_weights(const Inspected& inspected) {
 void print_memory(const Inspected& inspected) {
   const MemoryPlan& plan = inspected.planned.memory;
   const CacheBytes cache = cache_bytes(inspected.model());
-  fmt::print("\nMemory for {} tokens of context: {} of {} free\n", human_count(plan.limits.context),
-             human_bytes(plan.total()), human_bytes(plan.available));
+  fmt::print("\nMemory for {} tokens of context: {} of {} free{}\n", human_count(plan.limits.context),
+             human_bytes(plan.total()), human_bytes(plan.available),
+             plan.total() > plan.available ? ": it does not fit here" : "");
   fmt::print("  weights {}, cache {}, temporary {}\n", human_bytes(plan.weights), human_bytes(plan.run.cache),
              human_bytes(plan.run.total() - plan.run.cache));
   fmt::print("  cache: {} a token", human_bytes(cache.per_token));
@@ -164,7 +165,7 @@ void run(const InspectArgs& args) {
   inspected.backend = make_backend(args.config);
   inspected.compute = compute_of(args.config);
   inspected.planned = plan_model(inspected.checkpoint, *inspected.backend, inspected.compute,
-                                 limits_of(args.config, *inspected.backend));
+                                 limits_of(args.config, *inspected.backend), false);
   if (args.json) return print_json(inspected);
   print_model(inspected);
   print_weights(inspected);

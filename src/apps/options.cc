@@ -11,6 +11,12 @@
 
 namespace baize::apps {
 
+std::string option_name(std::string_view field) {
+  std::string name = "--" + std::string(field);
+  std::replace(name.begin(), name.end(), '_', '-');
+  return name;
+}
+
 namespace {
 
 std::string variable_name(std::string_view field) {
@@ -20,14 +26,15 @@ std::string variable_name(std::string_view field) {
 }
 
 void check_choice(const ConfigField& field, const std::string& value) {
+  if (*field.choices == '\0') return;
   const std::vector<std::string_view> choices = split(field.choices, '|');
   if (std::find(choices.begin(), choices.end(), value) != choices.end()) return;
-  fail(ErrorKind::kInvalidArgument, "--{} must be one of {}, not \"{}\"", field.name, field.choices, value);
+  fail(ErrorKind::kInvalidArgument, "{} must be one of {}, not \"{}\"", option_name(field.name), field.choices, value);
 }
 
 void check_number(const ConfigField& field, int64_t value) {
   if (value >= 0 && value <= field.max) return;
-  fail(ErrorKind::kInvalidArgument, "--{} must be from 0 to {}, not {}", field.name, field.max, value);
+  fail(ErrorKind::kInvalidArgument, "{} must be from 0 to {}, not {}", option_name(field.name), field.max, value);
 }
 
 // "17=-1.5"
@@ -44,12 +51,6 @@ LogitBias parse_bias(const std::string& text) {
 
 }  // namespace
 
-std::string option_name(std::string_view field) {
-  std::string name = "--" + std::string(field);
-  std::replace(name.begin(), name.end(), '_', '-');
-  return name;
-}
-
 void add_engine_options(CLI::App& command, EngineConfig& config) {
   for (const ConfigField& field : config_fields()) {
     CLI::Option* option = nullptr;
@@ -59,7 +60,7 @@ void add_engine_options(CLI::App& command, EngineConfig& config) {
         config.*field.text = value;
       };
       option = command.add_option_function<std::string>(option_name(field.name), set, field.help);
-      option->type_name(field.choices);
+      option->type_name(*field.choices == '\0' ? "TEXT" : field.choices);
     } else if (field.flag != nullptr) {
       option = command.add_flag(option_name(field.name), config.*field.flag, field.help);
     } else {

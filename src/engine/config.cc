@@ -1,5 +1,8 @@
 #include "engine/config.h"
 
+#include <charconv>
+
+#include "base/error.h"
 #include "model/dummy_tensors.h"
 
 namespace baize {
@@ -49,6 +52,10 @@ constexpr ConfigField kFields[] = {
              "on a GPU what takes 20 ms, up to 2048",
      .number = &EngineConfig::step,
      .max = int64_t{1} << 20},
+    {.name = "gpu_memory",
+     .help =
+         "of the GPU's memory, at most: per cent of all of it, or bytes, such as 80% or 60GiB; default: what is free",
+     .text = &EngineConfig::gpu_memory},
     {.name = "deterministic",
      .help = "answers of a seed never depend on what else is computed at the same time; slower",
      .flag = &EngineConfig::deterministic},
@@ -57,5 +64,39 @@ constexpr ConfigField kFields[] = {
 }  // namespace
 
 std::span<const ConfigField> config_fields() { return kFields; }
+
+int64_t parse_memory(const std::string& text, int64_t total) {
+  struct Unit {
+    std::string_view name;
+    double bytes;
+  };
+  const Unit units[] = {{"%", static_cast<double>(total) / 100},
+                        {"", 1},
+                        {"B", 1},
+                        {"KiB", 0x1p10},
+                        {"MiB", 0x1p20},
+                        {"GiB", 0x1p30},
+                        {"TiB", 0x1p40},
+                        {"kB", 1e3},
+                        {"MB", 1e6},
+                        {"GB", 1e9},
+                        {"TB", 1e12},
+                        {"K", 0x1p10},
+                        {"M", 0x1p20},
+                        {"G", 0x1p30},
+                        {"T", 0x1p40}};
+  double count = 0;
+  const char* const end = text.data() + text.size();
+  const auto read = std::from_chars(text.data(), end, count);
+  if (read.ec == std::errc() && count > 0) {
+    for (const Unit& unit : units) {
+      const double bytes = count * unit.bytes;
+      if (std::string_view(read.ptr, static_cast<size_t>(end - read.ptr)) != unit.name || bytes >= 0x1p62) continue;
+      if (unit.name == "%" && count > 100) break;
+      return static_cast<int64_t>(bytes);
+    }
+  }
+  fail(ErrorKind::kInvalidArgument, "--gpu-memory takes per cent or bytes, such as 80% or 60GiB, not \"{}\"", text);
+}
 
 }  // namespace baize

@@ -26,6 +26,7 @@ struct EngineLimits {
   int64_t seqs = 64;          // sequences that run at once; others wait
   int64_t waiting = 1024;     // requests; one more is refused
   int64_t cache_tokens = 0;   // that the cache holds, all sequences together; at least `context`
+  int64_t memory = 0;         // bytes of the device that the plan may use, the backend's own included; 0: what is free
   bool measure_step = false;  // step_rows becomes what the backend computes in about EngineHabits::step_seconds
 
   StepLimits step() const;

@@ -37,6 +37,13 @@ EngineLimits limits_of(const EngineConfig& config, const Backend& backend) {
   limits.step_rows = config.step > 0 ? config.step : habits.step_rows;
   limits.measure_step = config.step == 0 && habits.warms_up;
   if (config.queue > 0) limits.waiting = config.queue;
+  if (!config.gpu_memory.empty()) {
+    if (backend.place().kind == Place::kHost) {
+      fail(ErrorKind::kInvalidArgument, "--gpu-memory limits a GPU's memory, but the {} backend uses the host's",
+           backend.name());
+    }
+    limits.memory = parse_memory(config.gpu_memory, backend.info().memory_bytes);
+  }
   return limits;
 }
 
@@ -45,12 +52,15 @@ MemoryPlan plan_memory(const Model& model, Backend& backend, Compute compute, co
   plan.limits = limits;
   plan.weights = model.resident_bytes;
   plan.run = Runner::memory(model, backend, compute, limits.step(), limits.pages(cache_layout(model)));
-  plan.available = backend.info().free_bytes;
+  const DeviceInfo info = backend.info();
+  plan.available = info.free_bytes;
+  if (limits.memory > 0)
+    plan.available = std::min(plan.available, std::max<int64_t>(limits.memory - info.own_bytes, 0));
   return plan;
 }
 
 PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend, Compute compute,
-                        const EngineLimits& limits) {
+                        const EngineLimits& limits, bool must_fit) {
   PlannedModel planned;
   planned.dry = dry_model(checkpoint, backend, compute, limits.context);
   const auto plan_for = [&](int64_t context, int64_t cache_tokens) {
@@ -71,6 +81,7 @@ PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Bac
     if (fits(planned.memory)) return planned;
   }
 
+  if (!must_fit) return planned;
   const int64_t shorter = largest_fitting(context, [&](int64_t tokens) { return fits(plan_for(tokens, 0)); });
   if (limits.context > 0 || limits.cache_tokens > 0 || shorter == 0) {
     const MemoryPlan& plan = planned.memory;

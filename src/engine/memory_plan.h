@@ -31,8 +31,9 @@ struct PlannedModel {
 
 /// The plan for `limits`. A context of 0 becomes as much of the checkpoint's own as fits into memory; a cache of 0
 /// holds 512 tokens for each sequence that may run, or as many as fit, but at least the context. Throws
-/// Error(kResource) with the numbers when it does not fit, and the errors of make_spec and bind.
+/// Error(kResource) with the numbers when it does not fit
+/// (without `must_fit` the plan of the whole context is given all the same), and the errors of make_spec and bind.
 PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend, Compute compute,
-                        const EngineLimits& limits);
+                        const EngineLimits& limits, bool must_fit = true);
 
 }  // namespace baize

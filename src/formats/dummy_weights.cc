@@ -83,18 +83,23 @@ void fill(std::span<std::byte> out, const QuantFormat& format, bool vector) {
   fail(ErrorKind::kResource, "cannot {} {} bytes for dummy weights: {}", what, bytes, std::strerror(errno));
 }
 
+std::span<std::byte> reserve(int64_t bytes) {
+  void* const range = mmap(nullptr, static_cast<size_t>(bytes), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (range == MAP_FAILED) fail_memory("reserve", bytes);
+  return {static_cast<std::byte*>(range), static_cast<size_t>(bytes)};
+}
+
 // The file's bytes again and again over a range of addresses.
 std::span<std::byte> map_again_and_again(int file, int64_t period, int64_t size) {
   const int64_t whole = (size + period - 1) / period * period;
-  void* const range = mmap(nullptr, static_cast<size_t>(whole), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (range == MAP_FAILED) fail_memory("reserve", whole);
+  const std::span<std::byte> range = reserve(whole);
   for (int64_t at = 0; at < whole; at += period) {
-    void* const to = static_cast<char*>(range) + at;
+    void* const to = range.data() + at;
     if (mmap(to, static_cast<size_t>(period), PROT_READ, MAP_SHARED | MAP_FIXED, file, 0) == to) continue;
-    munmap(range, static_cast<size_t>(whole));
+    munmap(range.data(), range.size());
     fail_memory("map", whole);
   }
-  return {static_cast<std::byte*>(range), static_cast<size_t>(whole)};
+  return range;
 }
 
 }  // namespace
@@ -130,7 +135,18 @@ DummyWeights::Bytes DummyWeights::bytes(const QuantFormat& format, bool vector, 
   return {from.mapped.first(static_cast<size_t>(size)), from.period};
 }
 
+std::span<const std::byte> DummyWeights::unread(int64_t size) {
+  const std::scoped_lock lock(mutex_);
+  if (std::ssize(unread_) < size) {
+    const std::span<std::byte> larger = reserve(size);
+    if (!unread_.empty()) outgrown_.push_back(unread_);
+    unread_ = larger;
+  }
+  return unread_.first(static_cast<size_t>(size));
+}
+
 DummyWeights::~DummyWeights() {
+  if (!unread_.empty()) munmap(unread_.data(), unread_.size());
   for (const Pool& pool : pools_) {
     if (!pool.mapped.empty()) munmap(pool.mapped.data(), pool.mapped.size());
     close(pool.file);

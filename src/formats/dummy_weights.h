@@ -32,6 +32,9 @@ class DummyWeights {
   /// make.
   Bytes bytes(const QuantFormat& format, bool vector, int64_t size);
 
+  /// Bytes that nobody may read, for dry runs.
+  std::span<const std::byte> unread(int64_t size);
+
   const std::string& mix() const { return mix_; }
 
  private:
@@ -47,6 +50,7 @@ class DummyWeights {
   std::string mix_;
   std::mutex mutex_;
   std::list<Pool> pools_;
+  std::span<std::byte> unread_{};
   std::list<std::span<std::byte>> outgrown_;  // mappings that someone may still look at
 };
 

@@ -23,7 +23,7 @@ std::string layer_name(const std::string& name, int64_t layer) {
 
 Binder::Binder(std::shared_ptr<const Checkpoint> checkpoint, const ModelSpec& spec, Backend& backend,
                const BindOptions& options)
-    : names_(*checkpoint, find_family(Meta(*checkpoint)).stored),
+    : names_(*checkpoint, find_family(Meta(*checkpoint)).stored, options.dry),
       backend_(backend),
       options_(options),
       store_(backend, options.dry),
@@ -41,6 +41,9 @@ const SourceTensor& Binder::checked(const SourceTensor& tensor, const Shape& sha
 
 std::vector<float> Binder::floats(const SourceTensor& tensor) const {
   std::vector<float> values(static_cast<size_t>(tensor.shape.elements()));
+  if (values.empty())
+    fail(ErrorKind::kUnsupported, "{}: no dummy is made of {}: its shape is known from files only",
+         model_->checkpoint->path(), tensor.name);
   if (options_.dry) return values;
   dequantize_row(tensor.format, tensor.bytes.data(), tensor.shape.elements(), values.data());
   return values;

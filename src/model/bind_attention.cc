@@ -90,14 +90,13 @@ Norm Binder::head_norm(const NormSpec& spec, const std::string& name, int64_t he
   Norm bound{.weight = {}, .eps = spec.eps, .center = spec.center, .bias = {}};
   std::vector<float> all;
   if (names_.find(name + ".head.weight", layer, 0) == nullptr) {
-    all = vector(name + ".weight", heads * dim, layer);
+    all = need_vector(name + ".weight", heads * dim, layer);
   } else {
     for (int64_t h = 0; h < heads; ++h) {
       const std::vector<float> one = floats(checked(names_.need(name + ".head.weight", layer, h), {dim}));
       all.insert(all.end(), one.begin(), one.end());
     }
   }
-  if (all.empty()) names_.need(name + ".weight", layer);
   bound.weight = store_.small(all).reshaped({heads, dim});
   return bound;
 }

@@ -16,9 +16,7 @@ ActArgs Binder::activation(const DenseFfn& spec, const std::string& stem, int64_
   args.sparsity = mutated("ffn.sparsity") ? 0 : spec.sparsity;
   if (args.kind == Activation::kXielu) {
     const auto one = [&](const char* name) {
-      const std::vector<float> value = vector(fmt::format("{}.{}.weight", stem, name), 1, layer);
-      if (value.empty()) names_.need(fmt::format("{}.{}.weight", stem, name), layer);
-      return value[0];
+      return need_vector(fmt::format("{}.{}.weight", stem, name), 1, layer)[0];
     };
     const auto softplus = [](float x) { return std::log1p(std::exp(x)); };
     args.beta = one("beta");

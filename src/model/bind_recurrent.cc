@@ -34,9 +34,8 @@ std::vector<int64_t> ungrouped(int64_t groups, std::initializer_list<int64_t> wi
 }  // namespace
 
 std::vector<float> Binder::need_vector(const std::string& name, int64_t dim, int64_t layer) {
-  std::vector<float> values = vector(name, dim, layer);
-  if (values.empty()) names_.need(name, layer);
-  return values;
+  const SourceTensor& tensor = names_.need(name, layer);
+  return floats(tensor.shape.elements() == dim ? tensor : checked(tensor, {dim}));
 }
 
 ConvArgs Binder::conv(const std::string& name, int64_t channels, int64_t width, Activation activation, int64_t layer) {
@@ -186,8 +185,8 @@ RecurrenceBlock Binder::bind_block(const RecurrenceSpec& spec, int64_t layer, fl
   block.norm_first = spec.norm_first;
   block.norm_groups = spec.norm_groups;
   const int64_t group = values / spec.norm_groups;
-  const bool shared = names_.find("rec.norm.weight", layer) != nullptr &&
-                      names_.find("rec.norm.weight", layer)->shape.elements() == group;
+  const SourceTensor* const stored = names_.find("rec.norm.weight", layer);
+  const bool shared = stored != nullptr && stored->shape.elements() <= group;  // of a dummy it is not known yet
   block.norm = norm(spec.norm, "rec.norm", shared ? group : values, layer);
   if (block.norm.present() && !shared) {
     block.ones.weight = store_.small(std::vector<float>(static_cast<size_t>(group), 1.0f));

@@ -1,6 +1,8 @@
 #include "model/dummy_tensors.h"
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "base/error.h"
 #include "formats/dummy_weights.h"
@@ -8,6 +10,16 @@
 namespace baize {
 
 namespace {
+
+// Flags of configurations that say of biases whether there are any.
+constexpr std::pair<const char*, std::array<std::string_view, 4>> kBiasFlags[] = {
+    {"attention_bias", {"attn.q.bias", "attn.k.bias", "attn.v.bias", "attn.o.bias"}},
+    {"bias", {"attn.q.bias", "attn.k.bias", "attn.v.bias", "attn.o.bias"}},
+    {"bias", {"ffn.up.bias", "ffn.down.bias"}},
+    {"use_qkv_bias", {"attn.q.bias", "attn.k.bias", "attn.v.bias"}},
+    {"mlp_bias", {"ffn.gate.bias", "ffn.up.bias", "ffn.down.bias"}},
+    {"lm_head_bias", {"head.bias"}},
+};
 
 // The layers of which llama.cpp's mix keeps v and down matrices in Q6_K: the first and last eighths, and every third
 // between.
@@ -18,25 +30,18 @@ bool keeps_more_bits(int64_t layer, int64_t layers) {
 
 }  // namespace
 
-DummyTensors::DummyTensors(const Checkpoint& checkpoint, std::span<const std::string> stored)
-    : checkpoint_(checkpoint), stored_(stored) {
-  const Meta meta(checkpoint);
-  attention_bias_ = meta.flag("attention_bias", false);
-  ffn_bias_ = meta.flag("mlp_bias", false);
-  tied_ = meta.flag("tie_word_embeddings", false);
-  layers_ = meta.layers();
-}
+DummyTensors::DummyTensors(const Checkpoint& checkpoint, std::span<const std::string> stored, bool dry)
+    : checkpoint_(checkpoint), stored_(stored), dry_(dry), meta_(checkpoint) {}
 
 bool DummyTensors::has(std::string_view canonical) const {
-  const auto named = [&](std::string_view name) { return std::ranges::find(stored_, name) != stored_.end(); };
-  const auto one_of = [&](std::initializer_list<std::string_view> names) {
-    return std::ranges::find(names, canonical) != names.end();
-  };
-  if (named(canonical)) return true;
-  if (attention_bias_ && one_of({"attn.q.bias", "attn.k.bias", "attn.v.bias", "attn.o.bias"})) return true;
-  if (ffn_bias_ && one_of({"ffn.gate.bias", "ffn.up.bias", "ffn.down.bias"})) return true;
-  if (canonical == "head.weight") return true;  // without a shape, and so without values, where it is tied
-  return canonical.ends_with(".bias") && canonical != "head.bias" && named("*.bias");
+  const auto named = [&](const std::string& name) { return std::ranges::find(stored_, name) != stored_.end(); };
+  const std::string name(canonical);
+  if (named(name) || name == "head.weight") return true;  // without a shape, and so without values, where it is tied
+  if (named("-" + name)) return false;
+  for (const auto& [key, biases] : kBiasFlags) {
+    if (meta_.flag(key, false) && std::ranges::find(biases, name) != biases.end()) return true;
+  }
+  return name.ends_with(".bias") && name != "head.bias" && named("*.bias");
 }
 
 SourceTensor& DummyTensors::get(std::string_view canonical, int64_t layer, int64_t expert) {
@@ -60,8 +65,8 @@ QuantFormat DummyTensors::format_of(const std::string& stem, int64_t layer, int6
   if (mix == "q4_0") format = QuantFormat::gguf(GgufType::kQ4_0);
   if (mix == "q4_k_m") {
     const bool better =
-        stem == "head" || (stem == "embed" && tied_) ||
-        ((stem == "attn.v" || stem == "ffn.down" || stem == "moe.all.down") && keeps_more_bits(layer, layers_));
+        stem == "head" || (stem == "embed" && meta_.flag("tie_word_embeddings", false)) ||
+        ((stem == "attn.v" || stem == "ffn.down" || stem == "moe.all.down") && keeps_more_bits(layer, meta_.layers()));
     format = QuantFormat::gguf(better ? GgufType::kQ6_K : GgufType::kQ4_K);
   }
   const bool divides = k % format.block_elems() == 0;
@@ -76,10 +81,14 @@ bool DummyTensors::give_shape(const SourceTensor& tensor, const Shape& shape) {
   own.shape = shape;
   own.format = vector ? QuantFormat::plain(DType::kF32) : format_of(it->second.stem, it->second.layer, shape[-1]);
   const int64_t rows = shape.elements() / shape[-1];
-  const DummyWeights::Bytes bytes =
-      checkpoint_.dummy()->bytes(own.format, vector, rows * own.format.row_bytes(shape[-1]));
-  own.bytes = bytes.span;
-  own.period = bytes.period;
+  const int64_t size = rows * own.format.row_bytes(shape[-1]);
+  if (dry_) {
+    own.bytes = checkpoint_.dummy()->unread(size);
+  } else {
+    const DummyWeights::Bytes bytes = checkpoint_.dummy()->bytes(own.format, vector, size);
+    own.bytes = bytes.span;
+    own.period = bytes.period;
+  }
   return true;
 }
 

@@ -22,7 +22,8 @@ class DummyTensors {
  public:
   /// `stored`: canonical names of optional tensors that the family's checkpoints have; "*.bias" means all but the
   /// head's.
-  DummyTensors(const Checkpoint& checkpoint, std::span<const std::string> stored);
+  /// A dry one's bytes have sizes only.
+  DummyTensors(const Checkpoint& checkpoint, std::span<const std::string> stored, bool dry);
 
   /// Whether the checkpoint would have an optional tensor.
   bool has(std::string_view canonical) const;
@@ -41,8 +42,8 @@ class DummyTensors {
   };
   const Checkpoint& checkpoint_;
   std::span<const std::string> stored_;
-  bool attention_bias_, ffn_bias_, tied_;
-  int64_t layers_;
+  bool dry_;
+  Meta meta_;
   std::unordered_map<std::string, Made> made_;
 };
 

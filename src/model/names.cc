@@ -429,9 +429,9 @@ std::span<const std::string_view> key_aliases(std::string_view key) {
   return {};
 }
 
-TensorNames::TensorNames(const Checkpoint& checkpoint, std::span<const std::string> stored)
+TensorNames::TensorNames(const Checkpoint& checkpoint, std::span<const std::string> stored, bool dry)
     : checkpoint_(checkpoint), prefix_(kRoots[0].prefix), layers_(kRoots[0].layers) {
-  if (checkpoint.dummy() != nullptr) dummies_ = std::make_unique<DummyTensors>(checkpoint, stored);
+  if (checkpoint.dummy() != nullptr) dummies_ = std::make_unique<DummyTensors>(checkpoint, stored, dry);
   for (const Root& root : kRoots) {
     if (checkpoint.find(std::string(root.embed) + ".weight") == nullptr) continue;
     const std::string first = fmt::format("{}{}0.", root.prefix, root.layers);

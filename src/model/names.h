@@ -25,7 +25,7 @@ std::span<const std::string_view> key_aliases(std::string_view key);
 class TensorNames {
  public:
   /// `stored`: the optional tensors that a checkpoint of dummy weights has.
-  explicit TensorNames(const Checkpoint& checkpoint, std::span<const std::string> stored = {});
+  explicit TensorNames(const Checkpoint& checkpoint, std::span<const std::string> stored = {}, bool dry = false);
 
   /// The tensor of a canonical name, without or with a layer and an expert: find("embed.weight"),
   /// find("attn.q.bias", 3), find("moe.up.weight", 3, 7).

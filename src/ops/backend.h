@@ -18,7 +18,8 @@ namespace baize {
 struct DeviceInfo {
   std::string name;          // "AMD EPYC, 2 threads, avx2", ...
   int64_t memory_bytes = 0;  // total
-  int64_t free_bytes = 0;    // at the time of asking
+  int64_t free_bytes = 0;    // at the time of asking, without own_bytes
+  int64_t own_bytes = 0;     // what the backend holds back for itself: kernels, graphs, libraries
 };
 
 /// A limit of the hardware, measured. Names are "read" (memory), "f32", "int8": what `bench` compares speeds with.

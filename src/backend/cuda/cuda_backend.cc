@@ -63,7 +63,8 @@ class CudaBackend : public Backend {
     size_t available = 0, total = 0;
     check(cudaSetDevice(device_), "choose the GPU");
     check(cudaMemGetInfo(&available, &total), "read the GPU's memory");
-    return {name_, static_cast<int64_t>(total), std::max<int64_t>(static_cast<int64_t>(available) - kOwnBytes, 0)};
+    return {name_, static_cast<int64_t>(total), std::max<int64_t>(static_cast<int64_t>(available) - kOwnBytes, 0),
+            kOwnBytes};
   }
   EngineHabits habits() const override {
     return {.seqs = 256, .step_rows = 2048, .cache_tokens_per_seq = 2048, .warms_up = true};

@@ -22,6 +22,7 @@ static ModelSpec bloom(const Meta& file) {
   return spec;
 }
 FAMILY(bloom, ("BloomForCausalLM"), ());
+STORES(bloom, "*.bias");
 
 static ModelSpec mpt(const Meta& file) {
   const int64_t wide = file.integer("hidden_size") * file.integer("expansion_ratio", 4);
@@ -63,5 +64,6 @@ static ModelSpec falcon(const Meta& file) {
   return spec;
 }
 FAMILY(falcon, ("FalconForCausalLM", "RWForCausalLM"), ());
+STORES(falcon, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 }  // namespace baize

@@ -52,6 +52,7 @@ static ModelSpec deepseek_v3(const Meta& meta) {
   return spec;
 }
 FAMILY(deepseek_v3, ("DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM"), ());
+STORES(deepseek_v3, "moe.choice.bias");
 
 static ModelSpec youtu(const Meta& meta) { return latent_like(meta); }
 FAMILY(youtu, ("YoutuForCausalLM"), ());

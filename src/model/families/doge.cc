@@ -14,5 +14,6 @@ static ModelSpec doge(const Meta& meta) {
   return spec;
 }
 FAMILY(doge, ("DogeForCausalLM"), ());
+STORES(doge, "attn.residual.weight", "ffn.residual.weight");
 
 }  // namespace baize

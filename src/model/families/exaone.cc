@@ -27,5 +27,6 @@ static ModelSpec exaone_moe(const Meta& meta) {
   return spec;
 }
 FAMILY(exaone_moe, ("ExaoneMoeForCausalLM"), ());
+STORES(exaone_moe, "moe.choice.bias");
 
 }  // namespace baize

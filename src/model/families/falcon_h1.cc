@@ -27,5 +27,6 @@ static ModelSpec falcon_h1(const Meta& meta) {
   return spec;
 }
 FAMILY(falcon_h1, ("FalconH1ForCausalLM"), ());
+STORES(falcon_h1, "rec.conv.bias");
 
 }  // namespace baize

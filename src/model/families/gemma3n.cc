@@ -58,5 +58,6 @@ static ModelSpec gemma3n(const Meta& file) {
   return spec;
 }
 FAMILY(gemma3n, ("Gemma3nForCausalLM", "Gemma3nForConditionalGeneration"), ());
+STORES(gemma3n, "altup.scale.weight");
 
 }  // namespace baize

@@ -40,5 +40,6 @@ static ModelSpec gemma4(const Meta& file) {
   return spec;
 }
 FAMILY(gemma4, ("Gemma4ForCausalLM", "Gemma4UnifiedForCausalLM"), ());
+STORES(gemma4, "layer.scale.weight");
 
 }  // namespace baize

@@ -13,6 +13,7 @@ static ModelSpec neighbours(const Meta& meta) {
 
 static ModelSpec glm(const Meta& meta) { return neighbours(meta.with_defaults({{"partial_rotary_factor", 0.5}})); }
 FAMILY(glm, ("GlmForCausalLM"), ());
+STORES(glm, "attn.q.bias", "attn.k.bias", "attn.v.bias", "-attn.o.bias");
 
 static ModelSpec glm4(const Meta& meta) {
   ModelSpec spec = glm(meta);
@@ -20,6 +21,7 @@ static ModelSpec glm4(const Meta& meta) {
   return spec;
 }
 FAMILY(glm4, ("Glm4ForCausalLM"), ());
+STORES(glm4, "attn.q.bias", "attn.k.bias", "attn.v.bias", "-attn.o.bias");
 
 static ModelSpec glm4_moe(const Meta& file) {
   const Meta meta = file.with_defaults({{"partial_rotary_factor", 0.5}});
@@ -29,6 +31,7 @@ static ModelSpec glm4_moe(const Meta& file) {
   return spec;
 }
 FAMILY(glm4_moe, ("Glm4MoeForCausalLM"), ());
+STORES(glm4_moe, "moe.choice.bias", "-attn.o.bias");
 
 static ModelSpec ernie4_5(const Meta& meta) {
   ModelSpec spec = neighbours(meta);
@@ -49,5 +52,6 @@ static ModelSpec ernie4_5_moe(const Meta& meta) {
   return spec;
 }
 FAMILY(ernie4_5_moe, ("Ernie4_5_MoeForCausalLM"), ());
+STORES(ernie4_5_moe, "moe.choice.bias");
 
 }  // namespace baize

@@ -22,6 +22,7 @@ static ModelSpec gpt2(const Meta& file) {
   return spec;
 }
 FAMILY(gpt2, ("GPT2LMHeadModel"), ());
+STORES(gpt2, "*.bias");
 
 static ModelSpec gpt(const Meta& meta) {
   ModelSpec spec = gpt2(meta);
@@ -31,6 +32,7 @@ static ModelSpec gpt(const Meta& meta) {
   return spec;
 }
 FAMILY(gpt, ("OpenAIGPTLMHeadModel"), ());
+STORES(gpt, "*.bias");
 
 static ModelSpec gpt_bigcode(const Meta& meta) {
   ModelSpec spec = gpt2(meta);
@@ -43,6 +45,7 @@ static ModelSpec gpt_bigcode(const Meta& meta) {
   return spec;
 }
 FAMILY(gpt_bigcode, ("GPTBigCodeForCausalLM"), ());
+STORES(gpt_bigcode, "*.bias");
 
 static ModelSpec gpt_neo(const Meta& meta) {
   ModelSpec spec = gpt2(meta);
@@ -56,5 +59,6 @@ static ModelSpec gpt_neo(const Meta& meta) {
   return spec;
 }
 FAMILY(gpt_neo, ("GPTNeoForCausalLM"), ());
+STORES(gpt_neo, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias", "attn.o.bias", "ffn.up.bias", "ffn.down.bias");
 
 }  // namespace baize

@@ -18,6 +18,7 @@ static ModelSpec gpt_neox(const Meta& file) {
   return spec;
 }
 FAMILY(gpt_neox, ("GPTNeoXForCausalLM"), ());
+STORES(gpt_neox, "*.bias");
 
 static ModelSpec gpt_neox_japanese(const Meta& file) {
   const int64_t wide = file.integer("hidden_size") * file.integer("intermediate_multiple_size", 4);
@@ -37,5 +38,6 @@ static ModelSpec persimmon(const Meta& file) {
   return spec;
 }
 FAMILY(persimmon, ("PersimmonForCausalLM"), ());
+STORES(persimmon, "*.bias");
 
 }  // namespace baize

@@ -18,5 +18,7 @@ static ModelSpec gpt_oss(const Meta& meta) {
   return spec;
 }
 FAMILY(gpt_oss, ("GptOssForCausalLM"), ());
+STORES(gpt_oss, "attn.sinks.weight", "moe.router.bias", "moe.all.gate_up.weight", "moe.all.gate_up.bias",
+       "moe.all.down.bias");
 
 }  // namespace baize

@@ -17,6 +17,7 @@ static ModelSpec gptj(const Meta& file) {
   return spec;
 }
 FAMILY(gptj, ("GPTJForCausalLM"), ());
+STORES(gptj, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias", "ffn.up.bias", "ffn.down.bias", "head.bias");
 
 static ModelSpec codegen(const Meta& meta) {
   ModelSpec spec = gptj(meta);
@@ -24,5 +25,6 @@ static ModelSpec codegen(const Meta& meta) {
   return spec;
 }
 FAMILY(codegen, ("CodeGenForCausalLM"), ());
+STORES(codegen, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias", "ffn.up.bias", "ffn.down.bias", "head.bias");
 
 }  // namespace baize

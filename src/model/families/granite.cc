@@ -46,6 +46,7 @@ static ModelSpec granite_swa(const Meta& meta) {
   return spec;
 }
 FAMILY(granite_swa, ("GraniteSWAForCausalLM"), ());
+STORES(granite_swa, "attn.sinks.weight");
 
 static ModelSpec granitemoe_swa(const Meta& meta) {
   ModelSpec spec = granitemoe(meta);
@@ -53,6 +54,7 @@ static ModelSpec granitemoe_swa(const Meta& meta) {
   return spec;
 }
 FAMILY(granitemoe_swa, ("GraniteMoeSWAForCausalLM"), ());
+STORES(granitemoe_swa, "attn.sinks.weight");
 
 static ModelSpec hyperclovax(const Meta& file) {
   const AttnSpec plain = attn(llama_like(file).layers[0]);

@@ -28,5 +28,6 @@ static ModelSpec hy_v3(const Meta& meta) {
   return spec;
 }
 FAMILY(hy_v3, ("HYV3ForCausalLM"), ());
+STORES(hy_v3, "moe.choice.bias");
 
 }  // namespace baize

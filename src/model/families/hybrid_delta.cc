@@ -29,6 +29,7 @@ static ModelSpec qwen3_next(const Meta& file) {
   return spec;
 }
 FAMILY(qwen3_next, ("Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM"), ());
+STORES(qwen3_next, "moe.shared.out_gate.weight", "rec.norm.weight");
 
 static ModelSpec olmo_hybrid(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -47,6 +48,7 @@ static ModelSpec olmo_hybrid(const Meta& meta) {
   return spec;
 }
 FAMILY(olmo_hybrid, ("OlmoHybridForCausalLM"), ());
+STORES(olmo_hybrid, "rec.norm.weight");
 
 static ModelSpec kimi_linear(const Meta& file) {
   const Meta old = file.inner("linear_attn_config");
@@ -75,5 +77,6 @@ static ModelSpec kimi_linear(const Meta& file) {
   return spec;
 }
 FAMILY(kimi_linear, ("KimiLinearForCausalLM"), ());
+STORES(kimi_linear, "moe.choice.bias", "rec.z_up.weight");
 
 }  // namespace baize

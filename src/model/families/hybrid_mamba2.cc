@@ -25,6 +25,7 @@ static ModelSpec bamba(const Meta& file) {
   return spec;
 }
 FAMILY(bamba, ("BambaForCausalLM"), ());
+STORES(bamba, "rec.conv.bias");
 
 static ModelSpec granitemoehybrid(const Meta& meta) {
   ModelSpec spec = granite_like(meta);
@@ -41,6 +42,7 @@ static ModelSpec granitemoehybrid(const Meta& meta) {
   return spec;
 }
 FAMILY(granitemoehybrid, ("GraniteMoeHybridForCausalLM"), ());
+STORES(granitemoehybrid, "rec.conv.bias");
 
 static ModelSpec nemotron_h(const Meta& file) {
   const char* const list = file.has("layers_block_type") ? "layers_block_type" : "hybrid_override_pattern";
@@ -75,5 +77,6 @@ static ModelSpec nemotron_h(const Meta& file) {
   return spec;
 }
 FAMILY(nemotron_h, ("NemotronHForCausalLM"), ());
+STORES(nemotron_h, "rec.conv.bias", "moe.choice.bias");
 
 }  // namespace baize

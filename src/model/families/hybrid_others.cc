@@ -60,6 +60,7 @@ static ModelSpec recurrent_gemma(const Meta& file) {
   return spec;
 }
 FAMILY(recurrent_gemma, ("RecurrentGemmaForCausalLM"), ());
+STORES(recurrent_gemma, "*.bias", "-attn.q.bias", "-attn.k.bias", "-attn.v.bias");
 
 static ModelSpec rwkv4(const Meta& file) {
   ModelSpec spec = layers_like(file.with_defaults({{"max_position_embeddings", 131072}, {"rms_norm_eps", 1e-5}}));
@@ -74,5 +75,6 @@ static ModelSpec rwkv4(const Meta& file) {
   return spec;
 }
 FAMILY(rwkv4, ("RwkvForCausalLM"), ());
+STORES(rwkv4, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias", "embed.norm.bias");
 
 }  // namespace baize

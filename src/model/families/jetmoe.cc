@@ -22,5 +22,6 @@ static ModelSpec jetmoe(const Meta& file) {
   return spec;
 }
 FAMILY(jetmoe, ("JetMoeForCausalLM"), ());
+STORES(jetmoe, "moe.out.bias", "attn.out.bias");
 
 }  // namespace baize

@@ -30,5 +30,6 @@ static ModelSpec lfm2_moe(const Meta& meta) {
   return spec;
 }
 FAMILY(lfm2_moe, ("Lfm2MoeForCausalLM"), ());
+STORES(lfm2_moe, "moe.choice.bias");
 
 }  // namespace baize

@@ -18,6 +18,7 @@ static ModelSpec mamba1(const Meta& file) {
   return spec;
 }
 FAMILY(mamba1, ("MambaForCausalLM"), ());
+STORES(mamba1, "rec.conv.bias", "rec.dt.bias");
 
 static ModelSpec falcon_mamba(const Meta& meta) {
   ModelSpec spec = mamba1(meta);
@@ -28,6 +29,7 @@ static ModelSpec falcon_mamba(const Meta& meta) {
   return spec;
 }
 FAMILY(falcon_mamba, ("FalconMambaForCausalLM"), ());
+STORES(falcon_mamba, "rec.conv.bias", "rec.dt.bias");
 
 static ModelSpec mamba2(const Meta& file) {
   const Meta meta = file.with_defaults({{"max_position_embeddings", kNoLimit},
@@ -44,6 +46,7 @@ static ModelSpec mamba2(const Meta& file) {
   return spec;
 }
 FAMILY(mamba2, ("Mamba2ForCausalLM"), ());
+STORES(mamba2, "rec.conv.bias");
 
 static ModelSpec jamba(const Meta& file) {
   ModelSpec spec = llama_like(file.with_defaults({{"max_position_embeddings", 262144}}));
@@ -65,5 +68,6 @@ static ModelSpec jamba(const Meta& file) {
   return spec;
 }
 FAMILY(jamba, ("JambaForCausalLM"), ());
+STORES(jamba, "rec.conv.bias", "rec.dt.bias");
 
 }  // namespace baize

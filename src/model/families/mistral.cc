@@ -46,5 +46,6 @@ static ModelSpec phimoe(const Meta& meta) {
   return spec;
 }
 FAMILY(phimoe, ("PhimoeForCausalLM"), ());
+STORES(phimoe, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 }  // namespace baize

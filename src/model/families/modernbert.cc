@@ -16,5 +16,6 @@ static ModelSpec modernbert_decoder(const Meta& meta) {
   return spec;
 }
 FAMILY(modernbert_decoder, ("ModernBertDecoderForCausalLM"), ());
+STORES(modernbert_decoder, "head.bias");
 
 }  // namespace baize

@@ -28,11 +28,13 @@ static ModelSpec opt(const Meta& meta) {
   return spec;
 }
 FAMILY(opt, ("OPTForCausalLM"), ());
+STORES(opt, "*.bias");
 
 static ModelSpec biogpt(const Meta& meta) {
   return fairseq_like(meta.with_defaults({{"scale_embedding", true}}), "gelu");
 }
 FAMILY(biogpt, ("BioGptForCausalLM"), ());
+STORES(biogpt, "*.bias");
 
 static ModelSpec xglm(const Meta& meta) {
   ModelSpec spec = fairseq_like(meta.with_defaults({{"scale_embedding", true}}), "gelu");
@@ -40,5 +42,6 @@ static ModelSpec xglm(const Meta& meta) {
   return spec;
 }
 FAMILY(xglm, ("XGLMForCausalLM"), ());
+STORES(xglm, "*.bias");
 
 }  // namespace baize

@@ -16,6 +16,7 @@ static ModelSpec phi(const Meta& file) {
   return spec;
 }
 FAMILY(phi, ("PhiForCausalLM"), ());
+STORES(phi, "*.bias", "head.bias");
 
 static ModelSpec stablelm(const Meta& file) {
   const Meta meta = file.with_defaults({{"partial_rotary_factor", 0.25}});
@@ -31,6 +32,7 @@ static ModelSpec stablelm(const Meta& file) {
   return spec;
 }
 FAMILY(stablelm, ("StableLmForCausalLM"), ());
+STORES(stablelm, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 static ModelSpec starcoder2(const Meta& meta) {
   ModelSpec spec = layer_norm_like(meta, "gelu_pytorch_tanh");
@@ -39,9 +41,11 @@ static ModelSpec starcoder2(const Meta& meta) {
   return spec;
 }
 FAMILY(starcoder2, ("Starcoder2ForCausalLM"), ());
+STORES(starcoder2, "*.bias");
 
 static ModelSpec jais2(const Meta& meta) { return layer_norm_like(meta, "relu2"); }
 FAMILY(jais2, ("Jais2ForCausalLM"), ());
+STORES(jais2, "*.bias");
 
 static ModelSpec nemotron(const Meta& file) {
   ModelSpec spec = layer_norm_like(file.with_defaults({{"partial_rotary_factor", 0.5}}), "relu2");
@@ -49,5 +53,6 @@ static ModelSpec nemotron(const Meta& file) {
   return spec;
 }
 FAMILY(nemotron, ("NemotronForCausalLM"), ());
+STORES(nemotron, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 }  // namespace baize

@@ -17,6 +17,7 @@ static ModelSpec qwen2(const Meta& meta) {
   return spec;
 }
 FAMILY(qwen2, ("Qwen2ForCausalLM"), ("qwen2"));
+STORES(qwen2, "attn.q.bias", "attn.k.bias", "attn.v.bias");
 
 static ModelSpec qwen3(const Meta& meta) {
   ModelSpec spec = qwen2(meta);

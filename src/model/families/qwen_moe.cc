@@ -13,6 +13,7 @@ static ModelSpec qwen2_moe(const Meta& meta) {
   return spec;
 }
 FAMILY(qwen2_moe, ("Qwen2MoeForCausalLM"), ("qwen2moe"));
+STORES(qwen2_moe, "attn.q.bias", "attn.k.bias", "attn.v.bias", "moe.shared.out_gate.weight");
 
 static ModelSpec qwen3_moe(const Meta& meta) {
   ModelSpec spec = qwen2_moe(meta);

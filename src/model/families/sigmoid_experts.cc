@@ -14,6 +14,7 @@ static ModelSpec dots1(const Meta& meta) {
   return spec;
 }
 FAMILY(dots1, ("Dots1ForCausalLM"), ());
+STORES(dots1, "moe.choice.bias");
 
 static ModelSpec solar_open(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -21,6 +22,7 @@ static ModelSpec solar_open(const Meta& meta) {
   return spec;
 }
 FAMILY(solar_open, ("SolarOpenForCausalLM"), ());
+STORES(solar_open, "moe.choice.bias");
 
 static ModelSpec minimax_m2(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -34,6 +36,7 @@ static ModelSpec minimax_m2(const Meta& meta) {
   return spec;
 }
 FAMILY(minimax_m2, ("MiniMaxM2ForCausalLM"), ());
+STORES(minimax_m2, "moe.choice.bias");
 
 static ModelSpec afmoe(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -51,6 +54,7 @@ static ModelSpec afmoe(const Meta& meta) {
   return spec;
 }
 FAMILY(afmoe, ("AfmoeForCausalLM"), ());
+STORES(afmoe, "moe.choice.bias", "attn.gate.weight");
 
 static ModelSpec laguna(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -69,6 +73,7 @@ static ModelSpec laguna(const Meta& meta) {
   return spec;
 }
 FAMILY(laguna, ("LagunaForCausalLM"), ());
+STORES(laguna, "moe.choice.bias", "attn.gate.weight");
 
 static ModelSpec mimo_v2_flash(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -83,5 +88,6 @@ static ModelSpec mimo_v2_flash(const Meta& meta) {
   return spec;
 }
 FAMILY(mimo_v2_flash, ("MiMoV2FlashForCausalLM"), ());
+STORES(mimo_v2_flash, "moe.choice.bias", "attn.sinks.weight");
 
 }  // namespace baize

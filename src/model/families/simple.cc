@@ -56,6 +56,7 @@ FAMILY(smollm3, ("SmolLM3ForCausalLM"), ("smollm3"));
 
 static ModelSpec seed_oss(const Meta& meta) { return llama_like(meta); }
 FAMILY(seed_oss, ("SeedOssForCausalLM"), ());
+STORES(seed_oss, "-attn.o.bias");
 
 static ModelSpec nanochat(const Meta& meta) {
   ModelSpec spec = llama_like(meta);

@@ -32,9 +32,11 @@ ModelSpec sparse_latent_like(const Meta& meta, bool interleaved) {
 
 static ModelSpec deepseek_v32(const Meta& meta) { return sparse_latent_like(meta, false); }
 FAMILY(deepseek_v32, ("DeepseekV32ForCausalLM"), ());
+STORES(deepseek_v32, "moe.choice.bias", "index.k_norm.bias");
 
 static ModelSpec glm_moe_dsa(const Meta& meta) { return sparse_latent_like(meta, true); }
 FAMILY(glm_moe_dsa, ("GlmMoeDsaForCausalLM"), ());
+STORES(glm_moe_dsa, "moe.choice.bias", "index.k_norm.bias");
 
 // Hy4: several residual streams, sinks, an output gate; its experts' activations are limited.
 static ModelSpec hy_v4(const Meta& meta) {

@@ -53,6 +53,7 @@ static ModelSpec zamba(const Meta& meta) {
                     1);
 }
 FAMILY(zamba, ("ZambaForCausalLM"), ());
+STORES(zamba, "rec.conv.bias", "rec.dt.bias");
 
 static ModelSpec zamba2(const Meta& file) {
   const int64_t heads = file.integer("n_mamba_heads", 8);
@@ -67,5 +68,6 @@ static ModelSpec zamba2(const Meta& file) {
   return zamba_like(meta, recurrence, std::max<int64_t>(1, meta.integer("num_mem_blocks", 1)));
 }
 FAMILY(zamba2, ("Zamba2ForCausalLM"), ());
+STORES(zamba2, "rec.conv.bias");
 
 }  // namespace baize

@@ -1,0 +1,73 @@
+"""Real configurations without weights: `--load dummy` on bench/configs, whose parameters are known from elsewhere."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "bench/configs"
+SOURCES = json.loads((CONFIGS / "sources.json").read_text())
+# What a configuration alone does not tell Baize, with the reason.
+UNEQUAL = dict(line.split(": ", 1) for line in (ROOT / "tests/data/configs_unequal.txt").read_text().splitlines()
+               if line and not line.startswith("#"))
+
+
+def test_every_configuration_has_a_source():
+    files = {file.stem for file in CONFIGS.glob("*.json")} - {"sources"}
+    assert files == set(SOURCES)
+    assert set(UNEQUAL) <= files
+    for name, entry in SOURCES.items():
+        assert entry["source"], name
+
+
+@pytest.mark.parametrize("name", sorted(SOURCES))
+def test_parameters_are_those_that_were_counted_elsewhere(baize, name):
+    counted = SOURCES[name]["counted_by_transformers"] or SOURCES[name]["parameters"]
+    done = baize.run("inspect", CONFIGS / f"{name}.json", "--load", "dummy", "--backend", "cpu", "--json")
+    if name in UNEQUAL:
+        assert done.returncode != 0 or json.loads(done.stdout)["parameters"] != counted, "no longer unequal"
+        return
+    assert done.returncode == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["parameters"] == counted
+    assert said["cache"]["bytes_per_token"] + said["cache"]["window_bytes"] >= 0
+    assert said["token"][0]["flops"] > 0
+
+
+def test_a_configuration_runs(baize):
+    tiny = ROOT / "tests/data/dummy.json"
+    runs = [baize.run("generate", tiny, "--load", "dummy", "--dummy-format", form, "--ids", "1,2,3", "--max-tokens", "5",
+                  "--temperature", "0", "--backend", "cpu", "--json") for form in ("bf16", "q4_k_m", "bf16")]
+    for done in runs:
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads(done.stdout)["ids"]) == 5
+    assert runs[0].stdout == runs[2].stdout
+
+
+def test_a_model_too_large_for_the_machine_is_still_inspected(baize):
+    done = baize.run("inspect", CONFIGS / "llama-3.3-70b.json", "--load", "dummy", "--backend", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "70,553,706,496 parameters" in done.stdout
+    assert re.search(r"of [\d.]+ GB free: it does not fit here", done.stdout)
+    ran = baize.run("generate", CONFIGS / "llama-3.3-70b.json", "--load", "dummy", "--backend", "cpu", "--ids", "1")
+    assert ran.returncode != 0 and "does not fit" in ran.stderr
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["--load", "random"], "--load must be one of auto|dummy"),
+    (["--load", "dummy", "--dummy-format", "q3"], "--dummy-format must be one of"),
+    (["--backend", "cpu", "--load", "dummy", "--gpu-memory", "50%"], "--gpu-memory limits a GPU's memory"),
+])
+def test_wrong_options(baize, arguments, words):
+    done = baize.run("inspect", ROOT / "tests/data/dummy.json", *arguments)
+    assert done.returncode != 0
+    assert words in done.stderr
+
+
+def test_dummies_need_a_configuration(baize, tmp_path):
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    done = baize.run("inspect", file, "--load", "dummy", "--backend", "cpu")
+    assert done.returncode != 0 and "is no configuration" in done.stderr

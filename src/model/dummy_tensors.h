@@ -14,7 +14,7 @@
 
 namespace baize {
 
-/// Formats of the matrices, by the names of --dummy-format, separated by '|'. "q4_k_m" is llama.cpp's mix: Q4_K, but
+/// Formats of the matrices, by the names of --dummy-format, separated by '|'. "q4_k_m" is the usual mix: Q4_K, but
 /// Q6_K for the head and for the v and down matrices of the layers that matter most. The default is bf16.
 inline constexpr const char* kDummyFormats = "bf16|f16|f32|q8_0|q4_0|q4_k_m";
 

@@ -67,7 +67,7 @@ constexpr AliasRow kAliases[] = {
     {"num_attention_heads", {"n_head", "n_heads", "num_heads", "attention_heads"}},
     {"intermediate_size", {"n_inner", "ffn_dim", "ffn_hidden_size"}},
     {"max_position_embeddings", {"n_positions", "max_seq_len", "model_max_length", "context_length", "n_ctx"}},
-    {"rms_norm_eps", {"layer_norm_epsilon", "layer_norm_eps", "norm_eps", "norm_epsilon"}},
+    {"rms_norm_eps", {"layer_norm_epsilon", "layer_norm_eps", "norm_eps", "norm_epsilon", "layernorm_epsilon"}},
     {"hidden_act", {"activation_function", "activation", "afn", "mlp_hidden_act"}},
     {"num_experts", {"num_local_experts", "n_routed_experts", "moe_num_experts"}},
     {"num_experts_per_tok", {"moe_topk", "moe_k", "num_experts_per_token", "top_k_experts"}},

@@ -24,16 +24,16 @@ def test_every_configuration_has_a_source():
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
 def test_parameters_are_those_that_were_counted_elsewhere(baize, name):
-    counted = SOURCES[name]["counted_by_transformers"] or SOURCES[name]["parameters"]
     done = baize.run("inspect", CONFIGS / f"{name}.json", "--load", "dummy", "--backend", "cpu", "--json")
-    if name in UNEQUAL:
-        assert done.returncode != 0 or json.loads(done.stdout)["parameters"] != counted, "no longer unequal"
+    difference = UNEQUAL.get(name, "0").split(",")[0]
+    if difference == "refused":
+        assert done.returncode != 0, "no longer refused"
         return
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["parameters"] == counted
-    assert said["cache"]["bytes_per_token"] + said["cache"]["window_bytes"] >= 0
-    assert said["token"][0]["flops"] > 0
+    counted = SOURCES[name]["counted_by_transformers"] or SOURCES[name]["parameters"]
+    assert counted is None or said["parameters"] == counted + int(difference)
+    assert said["token"][0]["flops"] > said["parameters"] // 1000
 
 
 def test_a_configuration_runs(baize):

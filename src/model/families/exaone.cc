@@ -26,7 +26,7 @@ static ModelSpec exaone_moe(const Meta& meta) {
   use_experts(meta, spec, sigmoid_moe(meta), 1);
   return spec;
 }
-FAMILY(exaone_moe, ("ExaoneMoeForCausalLM"), ());
+FAMILY(exaone_moe, ("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"), ());
 STORES(exaone_moe, "moe.choice.bias");
 
 }  // namespace baize

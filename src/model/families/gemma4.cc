@@ -39,7 +39,7 @@ static ModelSpec gemma4(const Meta& file) {
   }
   return spec;
 }
-FAMILY(gemma4, ("Gemma4ForCausalLM", "Gemma4UnifiedForCausalLM"), ());
+FAMILY(gemma4, ("Gemma4ForCausalLM", "Gemma4UnifiedForCausalLM", "Gemma4ForConditionalGeneration"), ());
 STORES(gemma4, "layer.scale.weight");
 
 }  // namespace baize

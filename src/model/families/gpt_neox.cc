@@ -27,6 +27,7 @@ static ModelSpec gpt_neox_japanese(const Meta& file) {
   return spec;
 }
 FAMILY(gpt_neox_japanese, ("GPTNeoXJapaneseForCausalLM"), ());
+STORES(gpt_neox_japanese, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 static ModelSpec persimmon(const Meta& file) {
   const Meta meta = file.with_defaults({{"partial_rotary_factor", 0.5}});

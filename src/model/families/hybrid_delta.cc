@@ -28,7 +28,10 @@ static ModelSpec qwen3_next(const Meta& file) {
   }
   return spec;
 }
-FAMILY(qwen3_next, ("Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM"), ());
+FAMILY(qwen3_next,
+       ("Qwen3NextForCausalLM", "Qwen3_5ForCausalLM", "Qwen3_5MoeForCausalLM", "Qwen3_5ForConditionalGeneration",
+        "Qwen3_5MoeForConditionalGeneration"),
+       ());
 STORES(qwen3_next, "moe.shared.out_gate.weight", "rec.norm.weight");
 
 static ModelSpec olmo_hybrid(const Meta& meta) {

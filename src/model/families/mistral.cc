@@ -27,7 +27,7 @@ static ModelSpec ministral3(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(ministral3, ("Ministral3ForCausalLM"), ());
+FAMILY(ministral3, ("Ministral3ForCausalLM", "Mistral3ForConditionalGeneration"), ());
 
 static ModelSpec mixtral(const Meta& meta) {
   ModelSpec spec = mistral(meta);
@@ -45,7 +45,7 @@ static ModelSpec phimoe(const Meta& meta) {
   for (LayerSpec& layer : spec.layers) moe(layer).sparse_mixer = meta.number("router_jitter_noise", 0.01f);
   return spec;
 }
-FAMILY(phimoe, ("PhimoeForCausalLM"), ());
+FAMILY(phimoe, ("PhimoeForCausalLM", "PhiMoEForCausalLM"), ());
 STORES(phimoe, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 }  // namespace baize

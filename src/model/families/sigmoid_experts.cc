@@ -77,10 +77,13 @@ STORES(laguna, "moe.choice.bias", "attn.gate.weight");
 
 static ModelSpec mimo_v2_flash(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
-  windows_by_type(meta, spec);
+  windows_by_type(meta, spec, [&](int64_t i) { return meta.entry("hybrid_layer_pattern", i, 0) == 1; });
   for (LayerSpec& layer : spec.layers) {
     AttnSpec& a = attn(layer);
-    if (a.window > 0) a.kv_heads *= 2;
+    if (a.window > 0) {
+      a.kv_heads = meta.integer("swa_num_key_value_heads", 2 * a.kv_heads);
+      a.rope.theta = meta.number("swa_rope_theta", a.rope.theta);
+    }
     a.v_dim = meta.integer("v_head_dim", a.head_dim);
     a.v_scale = meta.number("attention_value_scale", 1);
   }

@@ -21,8 +21,8 @@ constexpr std::pair<const char*, std::array<std::string_view, 4>> kBiasFlags[] =
     {"lm_head_bias", {"head.bias"}},
 };
 
-// The layers of which the mix of Q4_K_M files keeps v and down matrices in Q6_K: the first and last eighths, and every third
-// between.
+// The layers of which the mix of Q4_K_M files keeps v and down matrices in Q6_K: the first and last eighths, and every
+// third between.
 bool keeps_more_bits(int64_t layer, int64_t layers) {
   const int64_t eighth = layers / 8;
   return layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2;

@@ -84,6 +84,10 @@ bool Meta::has(std::string_view key) const { return find(key) != nullptr; }
 
 int64_t Meta::integer(std::string_view key) const {
   const Json* value = find(key);
+  if (value != nullptr && value->is_array() && !value->empty() &&
+      std::all_of(value->begin(), value->end(), [&](const Json& each) { return each == value->front(); })) {
+    value = &value->front();
+  }
   if (value == nullptr || !value->is_number()) wrong(key, "a whole number");
   const double number = value->get<double>();
   if (number != std::floor(number) || number < 0 || number > static_cast<double>(kMaxInteger)) {

@@ -28,6 +28,7 @@ class Meta {
   Meta with_defaults(const Json& values) const;
 
   bool has(std::string_view key) const;  // present and not null
+  /// A list of one number a layer stands for that number where all are equal.
   int64_t integer(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t otherwise) const;
   float number(std::string_view key) const;

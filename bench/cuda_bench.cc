@@ -17,6 +17,7 @@
 #include "cuda/cuda_cases.h"
 #include "model/model.h"
 #include "model/state.h"
+#include "ops/philox.h"
 
 namespace baize {
 namespace {
@@ -61,7 +62,7 @@ class Bench {
     return buffers_.back().data();
   }
   // Linears of one input side by side in memory, as a loader would put them.
-  void fill(std::span<Linear> parts, std::span<const LinearShape> shapes);
+  void fill(std::span<Linear> parts, std::span<const LinearShape> shapes, int64_t distinct_rows = 256);
   Norm norm(int64_t dim) {
     const std::vector<float> ones(static_cast<size_t>(dim), 1.0f);
     void* at = hold(dim * 4);
@@ -98,7 +99,7 @@ class Bench {
   bool wait_ = true;  // for the tokens of each step
 };
 
-void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes) {
+void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes, int64_t distinct_rows) {
   int64_t total = 0;
   std::vector<const Pack*> packs;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -111,7 +112,7 @@ void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes) {
   auto* at = static_cast<char*>(hold(total));
   for (size_t i = 0; i < parts.size(); ++i) {
     const LinearShape& s = shapes[i];
-    const int64_t rows = std::min<int64_t>(s.n, 256);
+    const int64_t rows = std::min(s.n, distinct_rows);
     std::vector<std::byte> bytes = test::random_weights(s.format, rows, s.k);
     if (s.format.scheme == Scheme::kPlain) {  // about 1 / sqrt(k), so that activations keep their size
       for (size_t j = 0; j < bytes.size(); j += 2) {
@@ -253,8 +254,8 @@ void Bench::make_model() {
     Linear table;
     const LinearShape shape[] = {model_.embed.shape};
     const int64_t before = weight_bytes_;
-    fill({&table, 1}, shape);
-    weight_bytes_ = before;  // a step reads one row a token of it
+    fill({&table, 1}, shape, c.experts > 0 ? 8192 : 256);  // alike tokens would choose the same experts
+    weight_bytes_ = before;                                // a step reads one row a token of it
     linear_params_ -= c.vocab * c.hidden;
     model_.embed.w = table.w;
   }
@@ -290,7 +291,10 @@ void Bench::step(int64_t first, int64_t batch, int64_t rows, int64_t at) {
   };
   begin();
   for (int64_t i = 0; i < n; ++i) {
-    add(rows == 1 && !chosen_.empty() ? std::max<Token>(chosen_[static_cast<size_t>(i)], 0) : (i * 7919 + 11) % 100000);
+    // Untrained models end in the same token for every sequence: its successor is another for each.
+    const auto other = static_cast<int64_t>(
+        uniform_draw(static_cast<uint64_t>(first + i / rows), static_cast<uint64_t>(at + i % rows)) * 100000);
+    add(rows == 1 && !chosen_.empty() ? (std::max<Token>(chosen_[static_cast<size_t>(i)], 0) + other) % 100000 : other);
   }
   begin();
   for (int64_t i = 0; i < n; ++i) add(at + i % rows);

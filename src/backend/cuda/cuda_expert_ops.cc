@@ -91,7 +91,26 @@ const CudaOps::ExpertParts& CudaOps::expert_parts(const Experts& experts, bool t
 }
 
 void CudaOps::do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing) {
-  record(RouteOp{args, logits, routing});
+  RouteOp op{args, logits, routing, {}};
+  if (!dry() && join_router(op)) ops_.resize(ops_.size() - 2);
+  record(op);
+}
+
+// Whether what was recorded last is the norm and the product that the routing's logits come from.
+bool CudaOps::join_router(RouteOp& op) {
+  if (ops_.size() < 2) return false;
+  const auto* norm = std::get_if<AddNormOp>(&ops_[ops_.size() - 2]);
+  const auto* product = std::get_if<LinearOp>(&ops_.back());
+  if (norm == nullptr || product == nullptr || product->count != 1) return false;
+  const LinearCall& call = product->calls[0];
+  if (call.x.data != norm->out.data || call.x.shape != norm->out.shape || call.out.data != op.logits.data ||
+      call.epilogue.softcap > 0) {
+    return false;
+  }
+  const RouterCall before{norm->residual, norm->x, norm->norm, norm->out, call.linear, {}, counters_};
+  if (!router_supports(before, op.args, op.logits)) return false;
+  op.before = before;
+  return true;
 }
 
 void CudaOps::do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) {
@@ -124,11 +143,33 @@ void CudaOps::do_experts(const Experts& experts, const Tensor& x, const Routing&
   op.x = x;
   op.routing = routing;
   op.out = out;
+  if (auto* route = ops_.empty() ? nullptr : std::get_if<RouteOp>(&ops_.back());
+      route != nullptr && route->before.router != nullptr && route->routing.ids.data == routing.ids.data) {
+    route->before.groups = op.groups;
+    op.grouped = true;
+  }
   record(op);
 }
 
+// The sum of the experts, its addition to the residual and the norm are one kernel.
+bool CudaOps::join_experts(const Tensor& x, const AddedNorm& then) {
+  auto* op = ops_.empty() ? nullptr : std::get_if<ExpertsOp>(&ops_.back());
+  if (op == nullptr || op->then.out.present() || op->out.data != x.data || op->out.shape != x.shape) return false;
+  const auto apart = [](const Tensor& a, const Tensor& b) {
+    const auto *from = static_cast<const char*>(a.data), *other = static_cast<const char*>(b.data);
+    return from + a.bytes() <= other || other + b.bytes() <= from;
+  };
+  // Its workspace may have been given away since.
+  for (const Tensor* read : {&op->results, &op->routing.ids, &op->routing.weights}) {
+    if (!apart(*read, then.out) || !apart(*read, then.residual)) return false;
+  }
+  if (!combine_supports(op->results, op->out, then)) return false;
+  op->then = then;
+  return true;
+}
+
 void run_experts(cudaStream_t s, const ExpertsOp& op, int sms) {
-  group_pairs(s, op.groups, op.routing.ids);
+  if (!op.grouped) group_pairs(s, op.groups, op.routing.ids);
   if (op.tiles) {
     expert_tiles_up(s, op.gate, op.up, op.groups, op.x, op.activation.kind, op.active, sms);
     expert_tiles_down(s, op.down, op.groups, op.active, op.results, sms);
@@ -140,7 +181,8 @@ void run_experts(cudaStream_t s, const ExpertsOp& op, int sms) {
     activate(s, op.activation, op.up_rows, op.active);
     multiply_experts(s, op.down, op.groups, op.active, {}, op.results);
   }
-  combine_experts(s, op.groups, op.results, op.routing.ids, op.weigh_input ? Tensor{} : op.routing.weights, op.out);
+  const Routing routing{op.routing.ids, op.weigh_input ? Tensor{} : op.routing.weights};
+  combine_experts(s, op.groups, op.results, routing, op.out, op.then);
 }
 
 }  // namespace baize::cuda

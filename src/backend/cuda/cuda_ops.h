@@ -80,6 +80,8 @@ class CudaOps : public Ops {
     auto operator<=>(const ExpertKey&) const = default;
   };
   const ExpertParts& expert_parts(const Experts& experts, bool tiles);
+  bool join_router(RouteOp& op);
+  bool join_experts(const Tensor& x, const AddedNorm& then);
   template <typename T>
   const T* keep_on_device(const std::vector<T>& values);
   // A small step that came before: how to run it again.

@@ -142,6 +142,14 @@ struct AddOpFields {
     h.add(a.by_token);
     h.add(op.logits);
     h.add(op.routing);
+    if (op.before.router == nullptr) return;
+    h.add(op.before.router->w);
+    h.add(op.before.norm);
+    h.add(op.before.groups.rows_of_item);
+    for (const Tensor* t : {&op.before.residual, &op.before.delta, &op.before.normed, &op.before.groups.order,
+                            &op.before.groups.items, &op.before.groups.count}) {
+      h.add(*t);
+    }
   }
   void operator()(const ExpertsOp& op) const {
     for (const ExpertPart* part : {&op.gate, &op.up, &op.down}) {
@@ -155,6 +163,7 @@ struct AddOpFields {
     h.add(op.routing);
     h.add(op.groups.rows_of_item);
     h.add(op.groups.most_items);
+    h.add(op.grouped);
     h.add(op.tiles);
     for (const Tensor* t :
          {&op.x, &op.out, &op.groups.order, &op.groups.items, &op.groups.count, &op.up_rows, &op.active, &op.results}) {

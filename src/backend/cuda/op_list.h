@@ -62,6 +62,7 @@ struct RouteOp {
   RouteArgs args;
   Tensor logits;
   Routing routing;
+  RouterCall before;  // what was recorded before it, if it could be joined
 };
 struct ExpertsOp {
   ExpertPart gate, up, down;
@@ -70,8 +71,10 @@ struct ExpertsOp {
   Tensor x;
   Routing routing;
   Tensor out;
+  AddedNorm then;  // what was recorded after it, if it could be joined
   // workspace
   PairGroups groups;
+  bool grouped;    // by the RouteOp before
   bool tiles;      // expert_tiles.cu; else experts.cu
   Tensor up_rows;  // a row a pair, gate|up; not of tiles
   Tensor active;   // a row a pair; of tiles: in the order of the groups

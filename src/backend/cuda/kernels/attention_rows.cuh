@@ -14,6 +14,7 @@ inline constexpr float kLog2E = 1.4426950408889634f;
 
 inline constexpr int kRowsWarps = 4;  // of a block
 inline constexpr int kMinKeys = 64;   // of a part
+inline constexpr int kMostHeadDim = 512;
 
 struct RowsArgs {
   Mat q, out;
@@ -114,20 +115,38 @@ __device__ inline void finish_row(const RowsArgs& a, int64_t row, int head0, int
   __syncthreads();
   if (!last) return;
   __threadfence();
-  for (int i = threadIdx.x; i < heads * a.head_dim; i += kRowsWarps * 32) {
-    const int g = i / a.head_dim, d = i % a.head_dim;
-    const float* from = a.partials + (row * a.heads + head0 + g) * a.splits * (a.head_dim + 2);
-    float top = -FLT_MAX, sum = 0, total = 0;
-    for (int p = 0; p < parts; ++p) {
-      const float* x = from + p * (a.head_dim + 2);
-      const float mp = __ldcg(x + a.head_dim);
-      const float next = fmaxf(top, mp);
-      const float keep = merge_scale(top, next), keep1 = merge_scale(mp, next);
-      sum = sum * keep + __ldcg(x + d) * keep1;
-      total = total * keep + __ldcg(x + a.head_dim + 1) * keep1;
-      top = next;
+  // A warp a head: a lane weighs each part, and all load their columns of the parts side by side.
+  const int lane = threadIdx.x % 32, stride = a.head_dim + 2;
+  for (int g = static_cast<int>(threadIdx.x) / 32; g < heads; g += kRowsWarps) {
+    const float* from = a.partials + (row * a.heads + head0 + g) * a.splits * stride;
+    float top = -FLT_MAX, total = 0, sum[kMostHeadDim / 32] = {};
+    for (int p = lane; p < parts; p += 32) top = fmaxf(top, __ldcg(from + p * stride + a.head_dim));
+    top = warp_max(top);
+    for (int p0 = 0; p0 < parts; p0 += 32) {
+      float weight = 0;
+      if (p0 + lane < parts) {
+        const float* x = from + (p0 + lane) * stride + a.head_dim;
+        weight = merge_scale(__ldcg(x), top);
+        total += weight * __ldcg(x + 1);
+      }
+#pragma unroll 4
+      for (int p = p0; p < min(p0 + 32, parts); ++p) {
+        const float keep = __shfl_sync(~0u, weight, p - p0);
+#pragma unroll
+        for (int j = 0; j < kMostHeadDim / 32; ++j) {
+          const int d = lane + j * 32;
+          if (d < a.head_dim) sum[j] += keep * __ldcg(from + p * stride + d);
+        }
+      }
     }
-    store1(a.out.data, a.out.dtype, row * a.out.stride + (head0 + g) * a.head_dim + d, sum / total);
+    total = warp_sum(total);
+#pragma unroll
+    for (int j = 0; j < kMostHeadDim / 32; ++j) {
+      const int d = lane + j * 32;
+      if (d < a.head_dim) {
+        store1(a.out.data, a.out.dtype, row * a.out.stride + (head0 + g) * a.head_dim + d, sum[j] / total);
+      }
+    }
   }
 }
 

@@ -124,13 +124,37 @@ struct PairGroups {
 enum class PairProducts { kTiles, kMatrices, kAny };
 PairGroups plan_pair_groups(int64_t pairs, int64_t experts, PairProducts products);
 void group_pairs(cudaStream_t stream, const PairGroups& groups, const Tensor& ids);
+// router.cu
+/// What comes before a routing, and after it: residual += delta, normed = norm(residual), logits = router . normed; and
+/// the groups of its pairs.
+struct RouterCall {
+  Tensor residual, delta;
+  Norm norm;
+  Tensor normed;
+  const Linear* router = nullptr;  // null: none of this
+  PairGroups groups;               // pairs 0: they are not grouped
+  int* arrived = nullptr;          // on the device, zero; left zero
+};
+/// Few rows of the usual types.
+bool router_supports(const RouterCall& call, const RouteArgs& args, const Tensor& logits);
+void router(cudaStream_t stream, const RouterCall& call, const RouteArgs& args, const StepInput& input,
+            const Tensor& logits, const Routing& routing);
+
+// experts.cu
 /// out[pair] = product of the pair's expert with its row of x (a row a pair, or a row for each `top_k` pairs), times
 /// factors[pair] if present (before bias).
 void multiply_experts(cudaStream_t stream, const ExpertPart& part, const PairGroups& groups, const Tensor& x,
                       const Tensor& factors, const Tensor& out);
-/// out[row] = the sum over its pairs of weight * results[pair]; weights absent: 1.
-void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor& results, const Tensor& ids,
-                     const Tensor& weights, const Tensor& out);
+/// What may follow a sum: residual += it, out = norm(residual); out absent: nothing.
+struct AddedNorm {
+  Tensor residual;
+  Norm norm;
+  Tensor out;
+};
+bool combine_supports(const Tensor& results, const Tensor& out, const AddedNorm& then);
+/// out[row] = the sum over its pairs of weight * results[pair]; weights absent: 1. Then `then`, if it is supported.
+void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor& results, const Routing& routing,
+                     const Tensor& out, const AddedNorm& then);
 
 // expert_tiles.cu: bf16 weights, rows and results, all of whole 16 bytes; no biases.
 /// Pairs of an item, of one expert, for so many of all.

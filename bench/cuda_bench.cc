@@ -248,6 +248,9 @@ void Bench::make_model() {
       {c.q4km ? QuantFormat::gguf(GgufType::kQ6_K) : QuantFormat::plain(DType::kBF16), c.vocab, c.hidden}};
   fill({&model_.head, 1}, head_shape);
   model_.embed.shape = {QuantFormat::plain(DType::kBF16), c.vocab, c.hidden};
+  // What random layers add is much the same for all tokens; beside it the tokens must tell, or all choose the same
+  // experts.
+  if (c.experts > 0) model_.embed.alpha = 1000;
   if (c.tied) {
     model_.embed.w = model_.head.w;
   } else {

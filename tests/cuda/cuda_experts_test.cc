@@ -112,6 +112,78 @@ TEST_P(CudaExpertsTest, AnyRoutingInOneRecordedStep) {
   }
 }
 
+// From the sum of the attention's result on: the norm, the router, the experts, and the next sublayer's norm, which few
+// rows do in fewer kernels. The router's rows look at one value each, far enough apart that rounding swaps no experts.
+TEST_P(CudaExpertsTest, WholeSublayer) {
+  const std::vector<LayerCase> cases = {
+      {1, 16, 4, 64, 40}, {1, 128, 8, 2048, 64}, {3, 16, 2, 520, 72}, {8, 16, 8, 256, 64}, {9, 8, 2, 64, 48},
+  };
+  for (const LayerCase& c : cases) {
+    SCOPED_TRACE("rows " + std::to_string(c.rows) + " experts " + std::to_string(c.experts));
+    make(c);
+    std::vector<float> ones(static_cast<size_t>(c.experts * c.k), 0.0f), weight = normals(c.k);
+    for (int64_t e = 0; e < c.experts; ++e) {
+      ones[static_cast<size_t>(e * c.k + e)] = 1;
+      weight[static_cast<size_t>(e)] = 1;
+    }
+    Linear router[2];
+    for (int d = 0; d < 2; ++d) {
+      router[d].shape = {QuantFormat::plain(DType::kBF16), c.experts, c.k};
+      choose_kernels((d == 1 ? cuda() : ref()).linear_kernels(), compute_, router[d]);
+      Tensor w = (d == 1 ? device_ : host_).floats(ones, DType::kBF16);
+      router[d].w = Tensor(w.data, DType::kU8, {2 * c.experts * c.k}, w.place);
+    }
+    const Pair norm_weight = pair(weight, DType::kF32, {c.k});
+    const std::vector<SeqCase> rows = {{0, static_cast<int32_t>(c.rows)}};
+    const Step s = step(rows);
+    const Shape shape{c.rows, c.k};
+    const Pair residual = poison(precision_.residual, shape), delta = act(shape), next = poison(precision_.act, shape);
+    const auto sublayer = [&](Ops& ops, bool d) {
+      const auto of = [d](const Pair& p) { return d ? p.device : p.host; };
+      const Norm norm{of(norm_weight), 1e-5f};
+      const Tensor logits = ops.temp(of(delta).dtype, {c.rows, c.experts});
+      const Tensor normed = of(next), out = ops.temp(of(delta).dtype, shape);
+      ops.add_norm(of(residual), of(delta), norm, normed);
+      {
+        const Ops::Scope scope(ops);
+        ops.linear({&router[d ? 1 : 0], 1}, normed, logits);
+        layer(ops, sides_[d ? 1 : 0], c, normed, logits, out);
+      }
+      ops.add_norm(of(residual), out, norm, normed);
+    };
+    const auto dry = cuda().make_ops(compute_, Arena());
+    dry->begin_step(s.device);
+    sublayer(*dry, true);
+    dry->end_step();
+    const auto ops = cuda().make_ops(compute_, Arena(cuda().allocate(dry->cost().arena_bytes)));
+    for (int repeat = 0; repeat < 4; ++repeat) {
+      std::vector<float> start = normals(shape.elements()), added = normals(shape.elements());
+      for (int64_t i = 0; i < shape.elements(); ++i) {
+        const int64_t row = i / c.k, e = i % c.k;
+        if (e >= c.experts) continue;
+        start[static_cast<size_t>(i)] = 0;
+        added[static_cast<size_t>(i)] = 0.25f * static_cast<float>((e * 5 + row * 3 + repeat) % c.experts);
+      }
+      const Pair from = pair(start, precision_.residual, shape), sum = pair(added, precision_.act, shape);
+      for (const auto& [to, values] : {std::pair(residual, from), std::pair(delta, sum)}) {
+        cuda().copy(to.device.data, values.device.data, to.device.bytes());
+      }
+      ops->begin_step(s.device);
+      sublayer(*ops, true);
+      ops->end_step();
+      const auto host = ref().make_ops(compute_, Arena(ref().allocate(2 * dry->cost().arena_bytes + 4096)));
+      ref().copy(residual.host.data, from.host.data, from.host.bytes());
+      ref().copy(delta.host.data, sum.host.data, sum.host.bytes());
+      host->begin_step(s.host);
+      sublayer(*host, false);
+      host->end_step();
+      SCOPED_TRACE("repeat " + std::to_string(repeat));
+      expect_close(residual, exact_ ? 1e-9 : 1e-3);
+      expect_close(next, exact_ ? 1e-9 : 1e-3);
+    }
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Exact, CudaExpertsTest, testing::Values(Compute::kExact));
 INSTANTIATE_TEST_SUITE_P(Auto, CudaExpertsTest, testing::Values(Compute::kAuto));
 

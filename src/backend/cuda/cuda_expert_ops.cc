@@ -65,7 +65,7 @@ const T* CudaOps::keep_on_device(const std::vector<T>& values) {
 }
 
 // A CudaOps serves one model, whose matrices stay where they are.
-const CudaOps::ExpertParts& CudaOps::expert_parts(const Experts& experts, bool tiles) {
+const ExpertParts& CudaOps::expert_parts(const Experts& experts, bool tiles) {
   const ExpertKey key{experts.up.data(), experts.up[0].w.data, experts.down[0].w.data};
   if (const auto at = expert_parts_.find(key); at != expert_parts_.end()) return at->second;
   std::vector<ExpertWeights> host;
@@ -130,14 +130,14 @@ void CudaOps::do_experts(const Experts& experts, const Tensor& x, const Routing&
   op.groups.order = temp(DType::kI32, {std::max<int64_t>(1, pairs)});
   op.groups.items = temp(DType::kI32, {std::max<int64_t>(1, op.groups.item_slots), 4});
   op.groups.count = temp(DType::kI32, {1});
+  if (const int64_t n = group_workspace(pairs, std::ssize(experts.up)); n > 0) {
+    op.groups.workspace = temp(DType::kI32, {n});
+  }
   if (!op.tiles) op.up_rows = temp(x.dtype, {pairs, gate_n + up_n});
   op.active = temp(x.dtype, {pairs, experts.down[0].shape.k});
   op.results = temp(x.dtype, {pairs, out.shape[1]});
   if (dry() || pairs == 0) return;
-  const ExpertParts& parts = expert_parts(experts, op.tiles);
-  op.gate = parts.gate;
-  op.up = parts.up;
-  op.down = parts.down;
+  op.parts = expert_parts(experts, op.tiles);
   op.activation = experts.activation;
   op.weigh_input = experts.weigh_input;
   op.x = x;
@@ -171,15 +171,15 @@ bool CudaOps::join_experts(const Tensor& x, const AddedNorm& then) {
 void run_experts(cudaStream_t s, const ExpertsOp& op, int sms) {
   if (!op.grouped) group_pairs(s, op.groups, op.routing.ids);
   if (op.tiles) {
-    expert_tiles_up(s, op.gate, op.up, op.groups, op.x, op.activation.kind, op.active, sms);
-    expert_tiles_down(s, op.down, op.groups, op.active, op.results, sms);
+    expert_tiles_up(s, op.parts, op.groups, op.x, op.activation.kind, op.active, sms);
+    expert_tiles_down(s, op.parts.down, op.groups, op.active, op.results, sms);
   } else {
     const Tensor factors = op.weigh_input ? op.routing.weights : Tensor{};
-    const int64_t gate_n = op.gate.shape.n;  // 0: none
-    if (gate_n > 0) multiply_experts(s, op.gate, op.groups, op.x, factors, op.up_rows.columns(0, gate_n));
-    multiply_experts(s, op.up, op.groups, op.x, factors, op.up_rows.columns(gate_n, op.up.shape.n));
+    const int64_t gate_n = op.parts.gate.shape.n;  // 0: none
+    if (gate_n > 0) multiply_experts(s, op.parts.gate, op.groups, op.x, factors, op.up_rows.columns(0, gate_n));
+    multiply_experts(s, op.parts.up, op.groups, op.x, factors, op.up_rows.columns(gate_n, op.parts.up.shape.n));
     activate(s, op.activation, op.up_rows, op.active);
-    multiply_experts(s, op.down, op.groups, op.active, {}, op.results);
+    multiply_experts(s, op.parts.down, op.groups, op.active, {}, op.results);
   }
   const Routing routing{op.routing.ids, op.weigh_input ? Tensor{} : op.routing.weights};
   combine_experts(s, op.groups, op.results, routing, op.out, op.then);

@@ -71,10 +71,7 @@ class CudaOps : public Ops {
     if (!dry()) ops_.push_back(op);
   }
   void record_other(const char* name, std::function<void(cudaStream_t, const StepInput&)> run);
-  // What the kernels need of a layer's experts; kept on the device, and known by where the matrices lie.
-  struct ExpertParts {
-    ExpertPart gate, up, down;
-  };
+  // What the kernels need of a layer's experts is kept on the device, and known by where the matrices lie.
   struct ExpertKey {
     const void *linears, *up, *down;
     auto operator<=>(const ExpertKey&) const = default;

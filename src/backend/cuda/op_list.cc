@@ -152,7 +152,7 @@ struct AddOpFields {
     }
   }
   void operator()(const ExpertsOp& op) const {
-    for (const ExpertPart* part : {&op.gate, &op.up, &op.down}) {
+    for (const ExpertPart* part : {&op.parts.gate, &op.parts.up, &op.parts.down}) {
       h.add(static_cast<const void*>(part->experts));
       h.add(static_cast<const void*>(part->maps));
       h.add(part->shape.n);

@@ -65,7 +65,7 @@ struct RouteOp {
   RouterCall before;  // what was recorded before it, if it could be joined
 };
 struct ExpertsOp {
-  ExpertPart gate, up, down;
+  ExpertParts parts;
   ActArgs activation;
   bool weigh_input;
   Tensor x;

@@ -36,7 +36,7 @@ struct Name {
     return "route " + shape_of(op.logits) + (op.before.router != nullptr ? ", sum, norm, router, groups" : "");
   }
   std::string operator()(const ExpertsOp& op) const {
-    return fmt::format("experts {} of {} by {}, {} chosen{}", op.groups.pairs, op.groups.experts, op.up.shape.n,
+    return fmt::format("experts {} of {} by {}, {} chosen{}", op.groups.pairs, op.groups.experts, op.parts.up.shape.n,
                        op.routing.ids.shape[1], op.tiles ? fmt::format(", tiles of {}", op.groups.rows_of_item) : "");
   }
   std::string operator()(const OtherOp& op) const { return op.name; }

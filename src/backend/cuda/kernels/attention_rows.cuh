@@ -12,9 +12,9 @@ namespace baize::cuda {
 
 inline constexpr float kLog2E = 1.4426950408889634f;
 
-inline constexpr int kRowsWarps = 4;  // of a block
-inline constexpr int kMinKeys = 64;   // of a part
-inline constexpr int kMostHeadDim = 512;
+inline constexpr int kRowsWarps = 4;    // of a block
+inline constexpr int kMinKeys = 64;     // of a part
+inline constexpr int kMostKept = 2048;  // parts of the heads of a block
 
 struct RowsArgs {
   Mat q, out;
@@ -115,37 +115,44 @@ __device__ inline void finish_row(const RowsArgs& a, int64_t row, int head0, int
   __syncthreads();
   if (!last) return;
   __threadfence();
-  // A warp a head: a lane weighs each part, and all load their columns of the parts side by side.
+  // The weight of each part, then all columns of all parts with many loads under way.
+  __shared__ float keep[kMostKept];
   const int lane = threadIdx.x % 32, stride = a.head_dim + 2;
+  const float* from = a.partials + (row * a.heads + head0) * a.splits * stride;
   for (int g = static_cast<int>(threadIdx.x) / 32; g < heads; g += kRowsWarps) {
-    const float* from = a.partials + (row * a.heads + head0 + g) * a.splits * stride;
-    float top = -FLT_MAX, total = 0, sum[kMostHeadDim / 32] = {};
-    for (int p = lane; p < parts; p += 32) top = fmaxf(top, __ldcg(from + p * stride + a.head_dim));
+    const float* mine = from + g * a.splits * stride + a.head_dim;
+    float top = -FLT_MAX, total = 0;
+    for (int p = lane; p < parts; p += 32) top = fmaxf(top, __ldcg(mine + p * stride));
     top = warp_max(top);
-    for (int p0 = 0; p0 < parts; p0 += 32) {
-      float weight = 0;
-      if (p0 + lane < parts) {
-        const float* x = from + (p0 + lane) * stride + a.head_dim;
-        weight = merge_scale(__ldcg(x), top);
-        total += weight * __ldcg(x + 1);
-      }
-#pragma unroll 4
-      for (int p = p0; p < min(p0 + 32, parts); ++p) {
-        const float keep = __shfl_sync(~0u, weight, p - p0);
-#pragma unroll
-        for (int j = 0; j < kMostHeadDim / 32; ++j) {
-          const int d = lane + j * 32;
-          if (d < a.head_dim) sum[j] += keep * __ldcg(from + p * stride + d);
-        }
-      }
+    for (int p = lane; p < parts; p += 32) {
+      const float weight = merge_scale(__ldcg(mine + p * stride), top);
+      total += weight * __ldcg(mine + p * stride + 1);
+      keep[g * parts + p] = weight;
     }
     total = warp_sum(total);
+    for (int p = lane; p < parts; p += 32) keep[g * parts + p] /= total;
+  }
+  __syncthreads();
+  constexpr int kTogether = 8;
+  const int count = heads * a.head_dim;
+  for (int first = static_cast<int>(threadIdx.x); first < count; first += kTogether * kRowsWarps * 32) {
+    float sum[kTogether] = {};
+    const float *x[kTogether], *weight[kTogether];
 #pragma unroll
-    for (int j = 0; j < kMostHeadDim / 32; ++j) {
-      const int d = lane + j * 32;
-      if (d < a.head_dim) {
-        store1(a.out.data, a.out.dtype, row * a.out.stride + (head0 + g) * a.head_dim + d, sum[j] / total);
-      }
+    for (int j = 0; j < kTogether; ++j) {
+      const int i = min(first + j * kRowsWarps * 32, count - 1), g = i / a.head_dim;
+      x[j] = from + g * a.splits * stride + i % a.head_dim;
+      weight[j] = keep + g * parts;
+    }
+#pragma unroll 3
+    for (int p = 0; p < parts; ++p) {
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j) sum[j] += weight[j][p] * __ldcg(x[j] + p * stride);
+    }
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const int i = first + j * kRowsWarps * 32;
+      if (i < count) store1(a.out.data, a.out.dtype, row * a.out.stride + head0 * a.head_dim + i, sum[j]);
     }
   }
 }

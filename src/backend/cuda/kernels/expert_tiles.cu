@@ -8,6 +8,7 @@
 #include <cuda.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/activation.cuh"
@@ -35,11 +36,15 @@ struct TileArgs {
   int k, n;     // n: columns of the result
   int columns;  // stretches of columns of a matrix
   Activation activation;
+  const ExpertWeights* next;  // of the product after this one: asked for already; null: not
+  int next_bytes;             // of a matrix
+  int flags;
 };
 
 constexpr int kBlockK = 64, kBoxRows = 64;
 constexpr int kBoxBytes = kBoxRows * kBlockK * 2;
 constexpr int kCopyThreads = 128;
+constexpr int64_t kAskedBytes = int64_t{32} << 20;  // of the L2 cache
 
 template <int kPairs, int kGroups>
 struct Tile {
@@ -66,6 +71,14 @@ struct Slot {
 
 __device__ __forceinline__ float gate_value(float g, Activation activation) {
   return activation == Activation::kSilu ? g / (1.0f + __expf(-g)) : activation_of({.kind = activation}, g);
+}
+
+// A block's share of an expert's next matrix comes to the L2 cache.
+__device__ __forceinline__ void ask_for_next(const TileArgs& a, int expert, int share, int tid) {
+  const int each = (a.next_bytes / (a.columns * kCopyThreads) + 127) / 128 * 128;
+  const int begin = (share * kCopyThreads + tid) * each, bytes = min(each, a.next_bytes - begin);
+  if (bytes <= 0) return;
+  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(a.next[expert].w + begin), "r"(bytes) : "memory");
 }
 
 // The warpgroup that copies: one thread the weights, all of them the rows of the pairs.
@@ -98,7 +111,7 @@ __device__ __forceinline__ void copy_tiles(const TileArgs& a, int works, uint32_
       row[j] = a.x + from * a.x_stride;
     }
     const CUtensorMap *first = a.first + item.x, *second = a.second + item.x;
-    if (tid == 0) {
+    if (tid == 0 && (a.flags & 1) == 0) {
       acquire_map(first);
       if (second != first) acquire_map(second);
     }
@@ -131,6 +144,10 @@ __device__ __forceinline__ void copy_tiles(const TileArgs& a, int works, uint32_
   }
   wait_async<0>();
   for (int left = min(step, T::kLag); left > 0; --left) signal();
+  if (a.next == nullptr) return;
+  for (int work = static_cast<int>(blockIdx.x); work < works; work += static_cast<int>(gridDim.x)) {
+    ask_for_next(a, a.items[work / a.columns].x, work % a.columns, tid);
+  }
 }
 
 // Two products of 64 rows of weights with the pairs of an item.
@@ -164,12 +181,14 @@ __device__ __forceinline__ void multiply_tile(const TileArgs& a, Slot<Tile<kPair
   if (signals) arrive_barrier(empty + 8 * before);
 }
 
-// Results of 16 rows of weights by eight pairs at a time, turned so that a pair's lie side by side.
+// Results of 16 rows of weights by eight pairs, turned so that a pair's lie side by side: of its 16, a lane has two
+// twos, and exchanges one with its neighbour to store four.
 __device__ __forceinline__ void store_turned(const TileArgs& a, const float* v, __nv_bfloat16* to, int column) {
   const uint32_t low = transpose_matrix(pack_bf16(v[0], v[1])), high = transpose_matrix(pack_bf16(v[2], v[3]));
-  if (to == nullptr) return;
-  if (column < a.n) *reinterpret_cast<uint32_t*>(to + column) = low;
-  if (column + 8 < a.n) *reinterpret_cast<uint32_t*>(to + column + 8) = high;
+  const bool odd = threadIdx.x % 2 == 1;
+  const uint32_t other = __shfl_xor_sync(~0u, odd ? low : high, 1);
+  if (to == nullptr || column >= a.n) return;
+  *reinterpret_cast<uint2*>(to + column) = odd ? make_uint2(other, high) : make_uint2(low, other);
 }
 
 template <int kPairs, int kGroups, bool kGated>
@@ -178,7 +197,8 @@ __device__ __forceinline__ void store_tile(const TileArgs& a, int work, float (&
   constexpr int kGroupRows = kGated ? kBoxRows : 2 * kBoxRows;
   const int4 item = a.items[work / a.columns];
   const int lane = static_cast<int>(threadIdx.x) % 32, warp = static_cast<int>(threadIdx.x) / 32;
-  const int column = (work % a.columns * kGroups + warp / 4) * kGroupRows + warp % 4 * 16 + lane % 4 * 2;
+  const int quad = lane % 4;  // columns 0, 8, 4 and 12 on
+  const int column = (work % a.columns * kGroups + warp / 4) * kGroupRows + warp % 4 * 16 + quad / 2 * 4 + quad % 2 * 8;
   const float first_factor = a.first_of[item.x].alpha, second_factor = a.second_of[item.x].alpha;
 #pragma unroll
   for (int j = 0; j < kPairs / 8; ++j) {
@@ -261,6 +281,8 @@ void run_tiles(cudaStream_t stream, const TileArgs& a, const PairGroups& groups,
 
 TileArgs tile_args(const PairGroups& groups, const Tensor& x, const Tensor& out) {
   TileArgs a{};
+  static const int flags = std::getenv("MOE_X") != nullptr ? std::atoi(std::getenv("MOE_X")) : 0;
+  a.flags = flags;
   a.order = static_cast<const int*>(groups.order.data);
   a.items = static_cast<const int4*>(groups.items.data);
   a.count = static_cast<const int*>(groups.count.data);
@@ -282,8 +304,9 @@ int expert_tile_pairs(int64_t pairs, int64_t experts) {
   return pairs <= 48 * experts ? 64 : 128;
 }
 
-void expert_tiles_up(cudaStream_t stream, const ExpertPart& gate, const ExpertPart& up, const PairGroups& groups,
-                     const Tensor& x, Activation activation, const Tensor& active, int sms) {
+void expert_tiles_up(cudaStream_t stream, const ExpertParts& parts, const PairGroups& groups, const Tensor& x,
+                     Activation activation, const Tensor& active, int sms) {
+  const auto& [gate, up, down] = parts;
   TileArgs a = tile_args(groups, x, active);
   const bool apart = gate.maps != nullptr;
   a.first = apart ? gate.maps : up.maps;
@@ -293,6 +316,11 @@ void expert_tiles_up(cudaStream_t stream, const ExpertPart& gate, const ExpertPa
   a.second_row = apart ? 0 : a.n;
   a.pairs_of_row = static_cast<int>(groups.pairs / x.shape[0]);
   a.activation = activation;
+  const int64_t next_bytes = down.shape.n * down.shape.k * 2;
+  if ((a.flags & 2) == 0 && std::min(groups.pairs, groups.experts) * next_bytes <= kAskedBytes && next_bytes <= kAskedBytes) {
+    a.next = down.experts;
+    a.next_bytes = static_cast<int>(next_bytes);
+  }
   run_tiles<true>(stream, a, groups, sms);
 }
 

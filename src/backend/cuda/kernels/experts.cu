@@ -7,24 +7,12 @@
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/decode.cuh"
-#include "backend/cuda/kernels/group_pairs.cuh"
 #include "backend/cuda/kernels/kernels.h"
 #include "backend/cuda/kernels/mma.cuh"
 
 namespace baize::cuda {
 
 namespace {
-
-constexpr int kGroupThreads = 1024;
-constexpr int kMostExperts = 4096;
-
-// One block for all.
-__global__ void __launch_bounds__(kGroupThreads) group_kernel(const __grid_constant__ GroupArgs a) {
-  extern __shared__ int shared[];
-  pdl_launch();
-  pdl_wait();
-  group_in_block(a, shared);
-}
 
 struct ProductArgs {
   Weights w;  // of all experts, without the data
@@ -285,19 +273,19 @@ template <int kStep>
 __device__ __forceinline__ void sum_pairs(const CombineArgs& a, int64_t row, int i, float (&sum)[kStep]) {
 #pragma unroll
   for (float& s : sum) s = 0;
-#pragma unroll 4
+#pragma unroll 8
   for (int k = 0; k < a.top_k; ++k) {
     const int64_t pair = row * a.top_k + k;
-    if (a.ids[pair] < 0 || a.ids[pair] >= a.experts) continue;
+    const bool chosen = a.ids[pair] >= 0 && a.ids[pair] < a.experts;
     const float weight = a.weights != nullptr ? a.weights[pair] : 1.0f;
-    float v[kStep];
+    float v[kStep];  // of no expert: whatever was there
     if constexpr (kStep == 8) {
       load8(a.results.data, a.results.dtype, pair * a.results.stride + i, v);
     } else {
       v[0] = load1(a.results.data, a.results.dtype, pair * a.results.stride + i);
     }
 #pragma unroll
-    for (int j = 0; j < kStep; ++j) sum[j] += weight * v[j];
+    for (int j = 0; j < kStep; ++j) sum[j] += chosen ? weight * v[j] : 0.0f;
   }
 }
 
@@ -362,13 +350,6 @@ PairGroups plan_pair_groups(int64_t pairs, int64_t experts, PairProducts product
   groups.most_items = std::min(pairs, pairs / groups.rows_of_item + experts);
   groups.item_slots = std::min(pairs, pairs / kFewRows + experts);
   return groups;
-}
-
-void group_pairs(cudaStream_t stream, const PairGroups& groups, const Tensor& ids) {
-  if (groups.experts > kMostExperts) unsupported("the CUDA backend has no layers of more than 4,096 experts");
-  const GroupArgs a = group_args(groups, ids);
-  launch("group rows by expert", group_kernel, dim3(1), dim3(kGroupThreads),
-         3 * static_cast<size_t>(a.experts) * sizeof(int), stream, a);
 }
 
 void multiply_experts(cudaStream_t stream, const ExpertPart& part, const PairGroups& groups, const Tensor& x,

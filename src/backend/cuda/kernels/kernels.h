@@ -109,20 +109,27 @@ struct ExpertPart {
   bool wide = false;                  // all begin at multiples of 16 bytes
   const CUtensorMap* maps = nullptr;  // of each, on the device: boxes of 64 by 64; where expert_tiles.cu is used
 };
+/// The three of a layer; gate.shape.n is 0 where there is none, or `up` holds it.
+struct ExpertParts {
+  ExpertPart gate, up, down;
+};
 /// Pairs by expert, and the items that blocks take.
 struct PairGroups {
   int64_t pairs = 0, experts = 0;
   int64_t most_items = 0;
   int64_t item_slots = 0;  // at least most_items, and never fewer for more pairs
   int rows_of_item = 0;
-  Tensor order;  // i32 [pairs]
-  Tensor items;  // i32 [item_slots, 4]
-  Tensor count;  // i32 [1]
+  Tensor order;      // i32 [pairs]
+  Tensor items;      // i32 [item_slots, 4]
+  Tensor count;      // i32 [1]
+  Tensor workspace;  // i32 [group_workspace], if not 0
 };
 /// How pairs are multiplied: by expert_tiles.cu, or by experts.cu; kMatrices: all rows are bf16, of whole 16 bytes, and
 /// begin at multiples of 16.
 enum class PairProducts { kTiles, kMatrices, kAny };
 PairGroups plan_pair_groups(int64_t pairs, int64_t experts, PairProducts products);
+// group_pairs.cu
+int64_t group_workspace(int64_t pairs, int64_t experts);
 void group_pairs(cudaStream_t stream, const PairGroups& groups, const Tensor& ids);
 // router.cu
 /// What comes before a routing, and after it: residual += delta, normed = norm(residual), logits = router . normed; and
@@ -160,8 +167,8 @@ void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor
 /// Pairs of an item, of one expert, for so many of all.
 int expert_tile_pairs(int64_t pairs, int64_t experts);
 /// active[i] = act(gate . x) * (up . x) of the i-th pair in order. `gate` without maps: `up` holds gate|up.
-void expert_tiles_up(cudaStream_t stream, const ExpertPart& gate, const ExpertPart& up, const PairGroups& groups,
-                     const Tensor& x, Activation activation, const Tensor& active, int sms);
+void expert_tiles_up(cudaStream_t stream, const ExpertParts& parts, const PairGroups& groups, const Tensor& x,
+                     Activation activation, const Tensor& active, int sms);
 /// results[pair] = down . active[its place in order].
 void expert_tiles_down(cudaStream_t stream, const ExpertPart& down, const PairGroups& groups, const Tensor& active,
                        const Tensor& results, int sms);

@@ -67,9 +67,24 @@ __device__ __forceinline__ void norm_rows(const RouterKernelArgs& a, int rows, f
 #pragma unroll
       for (int j = 0; j < 8; ++j) v[j] = __bfloat162float(__float2bfloat16_rn(w[j] * (v[j] * scale)));
       store8(x + row * k, DType::kF32, i, v);
+      if (row % static_cast<int>(gridDim.x) == static_cast<int>(blockIdx.x)) {
+        store8(a.normed.data, DType::kBF16, row * a.normed.stride + i, v);
+      }
     }
   }
   __syncthreads();
+}
+
+// By the last block, when all have read it; `index` of `threads` threads.
+__device__ __forceinline__ void write_residual(const RouterKernelArgs& a, int rows, int index, int threads) {
+  const int chunks = a.normed.cols / 8;
+#pragma unroll 4
+  for (int i = index; i < rows * chunks; i += threads) {
+    const int row = i / chunks, column = i % chunks * 8;
+    float v[8];
+    load_sum(a, row, column, v);
+    store8(a.residual.data, DType::kF32, row * a.residual.stride + column, v);
+  }
 }
 
 // The logits of one expert for all rows.
@@ -143,22 +158,17 @@ __global__ void __launch_bounds__(kThreads) router_kernel(const __grid_constant_
     __syncwarp();
     choose_experts(a.route, warp, lane, scores, choice);
   }
+  if (warp >= rows) write_residual(a, rows, static_cast<int>(threadIdx.x) - rows * 32, kThreads - rows * 32);
+  if (rows == kWarps) write_residual(a, rows, static_cast<int>(threadIdx.x), kThreads);
   __syncthreads();
-  if (a.group.order != nullptr) group_in_block(a.group, reinterpret_cast<int*>(memory + rows * k));
-  // Every block has read the residual by now.
-  for (int r = 0; r < rows; ++r) {
-    for (int i = static_cast<int>(threadIdx.x) * 8; i < k; i += kThreads * 8) {
-      float v[8];
-      load_sum(a, r, i, v);
-      store8(a.residual.data, DType::kF32, r * a.residual.stride + i, v);
-      load8(x + r * k, DType::kF32, i, v);
-      store8(a.normed.data, DType::kBF16, r * a.normed.stride + i, v);
-    }
-  }
+  if (a.group.order == nullptr) return;
+  int* shared = reinterpret_cast<int*>(memory + rows * k);
+  a.group.pairs <= kFewPairs ? group_few(a.group, shared) : group_in_block(a.group, shared);
 }
 
 int64_t shared_bytes(int64_t rows, int64_t k, int64_t experts, int64_t groups) {
-  return (rows * k + std::max(rows * (2 * experts + groups), 3 * experts)) * static_cast<int64_t>(sizeof(float));
+  return (rows * k + std::max({rows * (2 * experts + groups), 3 * experts, int64_t{2 * kFewPairs}})) *
+         static_cast<int64_t>(sizeof(float));
 }
 
 }  // namespace
@@ -167,7 +177,7 @@ bool router_supports(const RouterCall& call, const RouteArgs& args, const Tensor
   const Mat residual = mat(call.residual), delta = mat(call.delta), normed = mat(call.normed);
   const Linear& router = *call.router;
   return normed.rows <= kMostRows && wide(residual) && wide(delta) && wide(normed) && delta.dtype == DType::kBF16 &&
-         residual.dtype == DType::kF32 && normed.dtype == DType::kBF16 && logits.dtype == DType::kBF16 &&
+         residual.dtype == DType::kF32 && normed.dtype == DType::kBF16 && logits.dtype == DType::kBF16 && normed.data != delta.data &&
          router.shape.format.scheme == Scheme::kPlain && router.shape.format.elem == DType::kBF16 &&
          !router.bias.present() && reinterpret_cast<uintptr_t>(router.w.data) % 16 == 0 && args.top_k <= kMostChosen &&
          shared_bytes(normed.rows, normed.cols, logits.shape[1], args.groups) <= kSharedBytes;

@@ -8,7 +8,6 @@
 #include <cuda.h>
 
 #include <algorithm>
-#include <cstdlib>
 
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/activation.cuh"
@@ -36,15 +35,11 @@ struct TileArgs {
   int k, n;     // n: columns of the result
   int columns;  // stretches of columns of a matrix
   Activation activation;
-  const ExpertWeights* next;  // of the product after this one: asked for already; null: not
-  int next_bytes;             // of a matrix
-  int flags;
 };
 
 constexpr int kBlockK = 64, kBoxRows = 64;
 constexpr int kBoxBytes = kBoxRows * kBlockK * 2;
 constexpr int kCopyThreads = 128;
-constexpr int64_t kAskedBytes = int64_t{32} << 20;  // of the L2 cache
 
 template <int kPairs, int kGroups>
 struct Tile {
@@ -71,14 +66,6 @@ struct Slot {
 
 __device__ __forceinline__ float gate_value(float g, Activation activation) {
   return activation == Activation::kSilu ? g / (1.0f + __expf(-g)) : activation_of({.kind = activation}, g);
-}
-
-// A block's share of an expert's next matrix comes to the L2 cache.
-__device__ __forceinline__ void ask_for_next(const TileArgs& a, int expert, int share, int tid) {
-  const int each = (a.next_bytes / (a.columns * kCopyThreads) + 127) / 128 * 128;
-  const int begin = (share * kCopyThreads + tid) * each, bytes = min(each, a.next_bytes - begin);
-  if (bytes <= 0) return;
-  asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(a.next[expert].w + begin), "r"(bytes) : "memory");
 }
 
 // The warpgroup that copies: one thread the weights, all of them the rows of the pairs.
@@ -111,7 +98,7 @@ __device__ __forceinline__ void copy_tiles(const TileArgs& a, int works, uint32_
       row[j] = a.x + from * a.x_stride;
     }
     const CUtensorMap *first = a.first + item.x, *second = a.second + item.x;
-    if (tid == 0 && (a.flags & 1) == 0) {
+    if (tid == 0) {
       acquire_map(first);
       if (second != first) acquire_map(second);
     }
@@ -144,10 +131,6 @@ __device__ __forceinline__ void copy_tiles(const TileArgs& a, int works, uint32_
   }
   wait_async<0>();
   for (int left = min(step, T::kLag); left > 0; --left) signal();
-  if (a.next == nullptr) return;
-  for (int work = static_cast<int>(blockIdx.x); work < works; work += static_cast<int>(gridDim.x)) {
-    ask_for_next(a, a.items[work / a.columns].x, work % a.columns, tid);
-  }
 }
 
 // Two products of 64 rows of weights with the pairs of an item.
@@ -281,8 +264,6 @@ void run_tiles(cudaStream_t stream, const TileArgs& a, const PairGroups& groups,
 
 TileArgs tile_args(const PairGroups& groups, const Tensor& x, const Tensor& out) {
   TileArgs a{};
-  static const int flags = std::getenv("MOE_X") != nullptr ? std::atoi(std::getenv("MOE_X")) : 0;
-  a.flags = flags;
   a.order = static_cast<const int*>(groups.order.data);
   a.items = static_cast<const int4*>(groups.items.data);
   a.count = static_cast<const int*>(groups.count.data);
@@ -306,7 +287,7 @@ int expert_tile_pairs(int64_t pairs, int64_t experts) {
 
 void expert_tiles_up(cudaStream_t stream, const ExpertParts& parts, const PairGroups& groups, const Tensor& x,
                      Activation activation, const Tensor& active, int sms) {
-  const auto& [gate, up, down] = parts;
+  const ExpertPart &gate = parts.gate, &up = parts.up;
   TileArgs a = tile_args(groups, x, active);
   const bool apart = gate.maps != nullptr;
   a.first = apart ? gate.maps : up.maps;
@@ -316,11 +297,6 @@ void expert_tiles_up(cudaStream_t stream, const ExpertParts& parts, const PairGr
   a.second_row = apart ? 0 : a.n;
   a.pairs_of_row = static_cast<int>(groups.pairs / x.shape[0]);
   a.activation = activation;
-  const int64_t next_bytes = down.shape.n * down.shape.k * 2;
-  if ((a.flags & 2) == 0 && std::min(groups.pairs, groups.experts) * next_bytes <= kAskedBytes && next_bytes <= kAskedBytes) {
-    a.next = down.experts;
-    a.next_bytes = static_cast<int>(next_bytes);
-  }
   run_tiles<true>(stream, a, groups, sms);
 }
 

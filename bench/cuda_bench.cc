@@ -1,5 +1,5 @@
 // Speed of the CUDA backend on models of real shapes with random weights, through the one forward:
-//   cuda_bench [1b|8b|8b-q4km ...] [--decode B,...] [--prefill N,...] [--prompts B] [--tokens N]   ("": none)
+//   cuda_bench [1b|8b|8b-q4km|30b-a3b ...] [--decode B,...] [--prefill N,...] [--prompts B] [--tokens N]   ("": none)
 // Decode: batch B, prompts of 512, tokens/s = B * N / (T(N + 1 new tokens) - T(1 new token)), greedy, best of 2, host
 // work included. Prefill: B prompts (1) of N. Floors: bytes of weights and cache over 4.27 TB/s; 720 TFLOP/s.
 #include <fmt/format.h>
@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -16,6 +17,7 @@
 #include "cuda/cuda_cases.h"
 #include "model/model.h"
 #include "model/state.h"
+#include "ops/philox.h"
 
 namespace baize {
 namespace {
@@ -29,12 +31,15 @@ struct Config {
   float theta;
   bool tied;
   bool q4km;  // llama.cpp's mix: Q4_K, with Q6_K for half of the v and down matrices and the head
+  bool qk_norm = false;
+  int64_t experts = 0, top_k = 0;  // of `ff` each; 0: a dense feed-forward
 };
-// Shapes: Llama 3.2 1B and Llama 3.1 8B.
+// Shapes: Llama 3.2 1B, Llama 3.1 8B, Qwen3-30B-A3B.
 constexpr Config kConfigs[] = {
     {"1b", 2048, 16, 32, 8, 64, 8192, 128256, 500000, true, false},
     {"8b", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, false},
     {"8b-q4km", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, true},
+    {"30b-a3b", 2048, 48, 32, 4, 128, 768, 151936, 1000000, false, false, true, 128, 8},
 };
 
 class Bench {
@@ -57,7 +62,7 @@ class Bench {
     return buffers_.back().data();
   }
   // Linears of one input side by side in memory, as a loader would put them.
-  void fill(std::span<Linear> parts, std::span<const LinearShape> shapes);
+  void fill(std::span<Linear> parts, std::span<const LinearShape> shapes, int64_t distinct_rows = 256);
   Norm norm(int64_t dim) {
     const std::vector<float> ones(static_cast<size_t>(dim), 1.0f);
     void* at = hold(dim * 4);
@@ -65,6 +70,12 @@ class Bench {
     return {Tensor(at, DType::kF32, {dim}, backend_.place()), 1e-5f};
   }
   void make_model();
+  FfnBlock dense(int64_t layer);
+  MoeBlock mixture();
+  Linear expert(const LinearShape& shape, char*& at);
+  // Of all weights, what a step of so many rows is likely to read, and multiplies a row with.
+  double bytes_read(int64_t rows) const;
+  double params_used() const;
   void make_cache(int64_t batch, int64_t max_tokens);
   // One step over `rows` rows of `seqs` sequences from `first` on, at position `at`; leaves the tokens chosen.
   void step(int64_t first, int64_t seqs, int64_t rows, int64_t at);
@@ -75,7 +86,9 @@ class Bench {
   Config config_;
   Model model_;
   std::vector<Buffer> buffers_;
-  int64_t weight_bytes_ = 0, linear_params_ = 0;
+  int64_t weight_bytes_ = 0, linear_params_ = 0;  // without experts
+  int64_t expert_params_ = 0;                     // of all experts
+  std::map<int64_t, Buffer> blocks_of_;           // some random rows, by their length
 
   Buffer pool_, arrays_, arena_logits_;
   std::vector<KvView> views_;
@@ -86,7 +99,7 @@ class Bench {
   bool wait_ = true;  // for the tokens of each step
 };
 
-void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes) {
+void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes, int64_t distinct_rows) {
   int64_t total = 0;
   std::vector<const Pack*> packs;
   for (size_t i = 0; i < parts.size(); ++i) {
@@ -99,7 +112,7 @@ void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes) {
   auto* at = static_cast<char*>(hold(total));
   for (size_t i = 0; i < parts.size(); ++i) {
     const LinearShape& s = shapes[i];
-    const int64_t rows = std::min<int64_t>(s.n, 256);
+    const int64_t rows = std::min(s.n, distinct_rows);
     std::vector<std::byte> bytes = test::random_weights(s.format, rows, s.k);
     if (s.format.scheme == Scheme::kPlain) {  // about 1 / sqrt(k), so that activations keep their size
       for (size_t j = 0; j < bytes.size(); j += 2) {
@@ -121,6 +134,72 @@ void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes) {
     }
     at += s.n * row_bytes;
   }
+}
+
+FfnBlock Bench::dense(int64_t layer) {
+  const Config& c = config_;
+  FfnBlock f;
+  f.ff = c.ff;
+  f.gate_up.count = 2;
+  const LinearShape up_shapes[] = {{format(false, layer), c.ff, c.hidden}, {format(false, layer), c.ff, c.hidden}};
+  fill(std::span(f.gate_up.part).first(2), up_shapes);
+  const LinearShape down_shape[] = {{format(true, layer), c.hidden, c.ff}};
+  fill({&f.down, 1}, down_shape);
+  return f;
+}
+
+// Copies of the same random rows, made on the device: tens of gigabytes take seconds.
+Linear Bench::expert(const LinearShape& shape, char*& at) {
+  constexpr int64_t kRows = 256;
+  const int64_t row_bytes = shape.k * 2, bytes = shape.n * row_bytes;
+  Buffer& block = blocks_of_[shape.k];
+  if (block.bytes() == 0) {
+    const std::vector<float> values = test::normals(kRows * shape.k, 1 / std::sqrt(static_cast<float>(shape.k)));
+    std::vector<uint16_t> rounded(values.size());
+    for (size_t i = 0; i < values.size(); ++i) rounded[i] = f32_to_bf16(values[i]);
+    block = backend_.allocate(kRows * row_bytes);
+    backend_.upload(block.data(), rounded.data(), kRows * row_bytes);
+  }
+  Linear linear;
+  linear.shape = shape;
+  choose_kernels(backend_.linear_kernels(), Compute::kAuto, linear);
+  linear.w = Tensor(at, DType::kU8, {bytes}, backend_.place());
+  for (int64_t done = 0; done < bytes; done += kRows * row_bytes) {
+    backend_.copy(at + done, block.data(), std::min(kRows * row_bytes, bytes - done));
+  }
+  at += bytes;
+  expert_params_ += shape.n * shape.k;
+  return linear;
+}
+
+MoeBlock Bench::mixture() {
+  const Config& c = config_;
+  const QuantFormat bf16 = QuantFormat::plain(DType::kBF16);
+  MoeBlock moe;
+  const LinearShape router[] = {{bf16, c.experts, c.hidden}};
+  fill({&moe.router, 1}, router);
+  moe.route.top_k = c.top_k;
+  moe.route.renormalise = true;
+  auto* at = static_cast<char*>(hold(c.experts * 3 * c.ff * c.hidden * 2));
+  for (int64_t e = 0; e < c.experts; ++e) {
+    moe.gate.push_back(expert({bf16, c.ff, c.hidden}, at));
+    moe.up.push_back(expert({bf16, c.ff, c.hidden}, at));
+    moe.down.push_back(expert({bf16, c.hidden, c.ff}, at));
+  }
+  return moe;
+}
+
+double Bench::bytes_read(int64_t rows) const {
+  if (config_.experts == 0) return static_cast<double>(weight_bytes_);
+  const double left_out = 1 - static_cast<double>(config_.top_k) / static_cast<double>(config_.experts);
+  return static_cast<double>(weight_bytes_) +
+         2 * static_cast<double>(expert_params_) * (1 - std::pow(left_out, static_cast<double>(rows)));
+}
+
+double Bench::params_used() const {
+  const double part =
+      config_.experts == 0 ? 0 : static_cast<double>(config_.top_k) / static_cast<double>(config_.experts);
+  return static_cast<double>(linear_params_) + part * static_cast<double>(expert_params_);
 }
 
 void Bench::make_model() {
@@ -153,17 +232,15 @@ void Bench::make_model() {
     fill(std::span(a.qkv.part).first(3), qkv_shapes);
     const LinearShape o_shape[] = {{format(false, l), c.hidden, q}};
     fill({&a.o, 1}, o_shape);
-    FfnBlock f;
-    f.ff = c.ff;
-    f.gate_up.count = 2;
-    const LinearShape up_shapes[] = {{format(false, l), c.ff, c.hidden}, {format(false, l), c.ff, c.hidden}};
-    fill(std::span(f.gate_up.part).first(2), up_shapes);
-    const LinearShape down_shape[] = {{format(true, l), c.hidden, c.ff}};
-    fill({&f.down, 1}, down_shape);
+    if (c.qk_norm) a.qkv_args.q_norm = a.qkv_args.k_norm = norm(c.head_dim);
     attn.pre = norm(c.hidden);
     attn.block = a;
     ffn.pre = norm(c.hidden);
-    ffn.block = f;
+    if (c.experts > 0) {
+      ffn.block = mixture();
+    } else {
+      ffn.block = dense(l);
+    }
     model_.layers.push_back({{attn, ffn}, {}, {}});
   }
   model_.final_norm = norm(c.hidden);
@@ -171,14 +248,17 @@ void Bench::make_model() {
       {c.q4km ? QuantFormat::gguf(GgufType::kQ6_K) : QuantFormat::plain(DType::kBF16), c.vocab, c.hidden}};
   fill({&model_.head, 1}, head_shape);
   model_.embed.shape = {QuantFormat::plain(DType::kBF16), c.vocab, c.hidden};
+  // What random layers add is much the same for all tokens; beside it the tokens must tell, or all choose the same
+  // experts.
+  if (c.experts > 0) model_.embed.alpha = 1000;
   if (c.tied) {
     model_.embed.w = model_.head.w;
   } else {
     Linear table;
     const LinearShape shape[] = {model_.embed.shape};
     const int64_t before = weight_bytes_;
-    fill({&table, 1}, shape);
-    weight_bytes_ = before;  // a step reads one row a token of it
+    fill({&table, 1}, shape, c.experts > 0 ? 8192 : 256);  // alike tokens would choose the same experts
+    weight_bytes_ = before;                                // a step reads one row a token of it
     linear_params_ -= c.vocab * c.hidden;
     model_.embed.w = table.w;
   }
@@ -214,7 +294,10 @@ void Bench::step(int64_t first, int64_t batch, int64_t rows, int64_t at) {
   };
   begin();
   for (int64_t i = 0; i < n; ++i) {
-    add(rows == 1 && !chosen_.empty() ? std::max<Token>(chosen_[static_cast<size_t>(i)], 0) : (i * 7919 + 11) % 100000);
+    // Untrained models end in the same token for every sequence: its successor is another for each.
+    const auto other = static_cast<int64_t>(
+        uniform_draw(static_cast<uint64_t>(first + i / rows), static_cast<uint64_t>(at + i % rows)) * 100000);
+    add(rows == 1 && !chosen_.empty() ? (std::max<Token>(chosen_[static_cast<size_t>(i)], 0) + other) % 100000 : other);
   }
   begin();
   for (int64_t i = 0; i < n; ++i) add(at + i % rows);
@@ -294,8 +377,8 @@ void Bench::decode(int64_t batch, int64_t tokens) {
   const double rate = static_cast<double>(batch * tokens) / best;
   const Token last_token = chosen_[0];
   const double cache = static_cast<double>(batch * 576 * config_.layers * config_.kv_heads * config_.head_dim * 4);
-  const double floor_s = std::max((static_cast<double>(weight_bytes_) + cache) / kBandwidth,
-                                  2.0 * static_cast<double>(batch * linear_params_) / kFlops);
+  const double floor_s =
+      std::max((bytes_read(batch) + cache) / kBandwidth, 2.0 * static_cast<double>(batch) * params_used() / kFlops);
   // The same step again and again without waiting for its token: what the device alone takes, and the host alone.
   chosen_.assign(static_cast<size_t>(batch), 1);
   wait_ = false;
@@ -322,10 +405,10 @@ void Bench::prefill(int64_t batch, int64_t length) {
   const double attention =
       2.0 * static_cast<double>(length * length * config_.heads * config_.head_dim * config_.layers);
   const double flops =
-      (2.0 * static_cast<double>(linear_params_ - config_.vocab * config_.hidden) * static_cast<double>(length) +
+      (2.0 * (params_used() - static_cast<double>(config_.vocab * config_.hidden)) * static_cast<double>(length) +
        attention) *
       static_cast<double>(batch);
-  const double floor_s = std::max(flops / kFlops, static_cast<double>(weight_bytes_) / kBandwidth);
+  const double floor_s = std::max(flops / kFlops, bytes_read(batch * length) / kBandwidth);
   fmt::print("{:8} prefill {:>3} x {:<5} {:10.1f} tok/s  {:8.3f} ms       {:5.1f} % of floor  token {}\n", config_.name,
              batch, length, static_cast<double>(batch * length) / best, 1e3 * best, 100 * floor_s / best, chosen_[0]);
   std::fflush(stdout);

@@ -127,6 +127,7 @@ void CudaOps::do_norm(const Tensor& x, const Norm& norm, const Tensor& out) { re
 void CudaOps::do_add(const Tensor& residual, const Tensor& x) { record(AddOp{residual, x}); }
 
 void CudaOps::do_add_norm(const Tensor& residual, const Tensor& x, const Norm& norm, const Tensor& out) {
+  if (!dry() && join_experts(x, {residual, norm, out})) return;
   record(AddNormOp{residual, x, norm, out});
 }
 
@@ -177,6 +178,11 @@ void CudaOps::run(const Op& op) {
       if (op.by_rows) attention_rows(s, op.args, o.step_, op.q, op.kv, op.out, op.plan, op.partials, o.counters_);
     }
     void operator()(const GatherOp& op) const { gather_rows(s, op.x, o.step_.out_rows, op.out); }
+    void operator()(const RouteOp& op) const {
+      if (op.before.router != nullptr) return router(s, op.before, op.args, o.step_, op.logits, op.routing);
+      cuda::route(s, op.args, o.step_, op.logits, op.routing);
+    }
+    void operator()(const ExpertsOp& op) const { run_experts(s, op, o.exec_.sms); }
     void operator()(const OtherOp& op) const { op.run(s, o.step_); }
   };
   std::visit(Runner{*this, exec_.stream}, op);

@@ -32,29 +32,48 @@ struct Name {
                        op.tiles ? op.by_rows ? " by tiles and rows" : " by tiles" : "");
   }
   std::string operator()(const GatherOp& op) const { return "gather " + shape_of(op.out); }
+  std::string operator()(const RouteOp& op) const {
+    return "route " + shape_of(op.logits) + (op.before.router != nullptr ? ", sum, norm, router, groups" : "");
+  }
+  std::string operator()(const ExpertsOp& op) const {
+    return fmt::format("experts {} of {} by {}, {} chosen{}", op.groups.pairs, op.groups.experts, op.parts.up.shape.n,
+                       op.routing.ids.shape[1], op.tiles ? fmt::format(", tiles of {}", op.groups.rows_of_item) : "");
+  }
   std::string operator()(const OtherOp& op) const { return op.name; }
 };
 
 }  // namespace
 
 void OpTimes::run(cudaStream_t stream, const std::vector<Op>& ops, const std::function<void(const Op&)>& run_op) {
-  while (events_.size() < ops.size() + 1) {
+  while (events_.size() < 2 * ops.size()) {
     cudaEvent_t event = nullptr;
     check(cudaEventCreate(&event), "make an event");
     events_.push_back(event);
   }
-  check(cudaEventRecord(events_[0], stream), "time an op");
+  items_.assign(ops.size(), 0);
   for (size_t i = 0; i < ops.size(); ++i) {
+    check(cudaEventRecord(events_[2 * i], stream), "time an op");
     run_op(ops[i]);
-    check(cudaEventRecord(events_[i + 1], stream), "time an op");
+    check(cudaEventRecord(events_[2 * i + 1], stream), "time an op");
+    if (const auto* experts = std::get_if<ExpertsOp>(&ops[i])) {  // their memory may be another's soon
+      check(cudaMemcpyAsync(&items_[i], experts->groups.count.data, sizeof(int), cudaMemcpyDeviceToHost, stream),
+            "count items");
+    }
   }
   check(cudaStreamSynchronize(stream), "time a step");
   for (size_t i = 0; i < ops.size(); ++i) {
     float ms = 0;
-    check(cudaEventElapsedTime(&ms, events_[i], events_[i + 1]), "time an op");
+    check(cudaEventElapsedTime(&ms, events_[2 * i], events_[2 * i + 1]), "time an op");
     Sum& sum = sums_[std::visit(Name{}, ops[i])];
+    if (!sum.warm) {  // the first run loads kernels and chooses among them; it counts only where it is the only one
+      sum.warm = sum.count > 0;
+      sum.count = 0;
+      sum.ms = 0;
+      sum.items = 0;
+    }
     ++sum.count;
     sum.ms += static_cast<double>(ms);
+    sum.items += items_[i];
   }
 }
 
@@ -66,8 +85,10 @@ OpTimes::~OpTimes() {
   std::ofstream file(path_);
   file << fmt::format("{:>10} {:>8} {:>10}  op\n", "ms", "runs", "us a run");
   for (const auto& [name, sum] : rows) {
-    file << fmt::format("{:10.3f} {:8} {:10.2f}  {}\n", sum.ms, sum.count,
-                        1e3 * sum.ms / static_cast<double>(sum.count), name);
+    const auto count = static_cast<double>(sum.count);
+    file << fmt::format("{:10.3f} {:8} {:10.2f}  {}", sum.ms, sum.count, 1e3 * sum.ms / count, name);
+    if (sum.items > 0) file << fmt::format(", {:.1f} items", static_cast<double>(sum.items) / count);
+    file << '\n';
   }
 }
 

@@ -29,10 +29,13 @@ class OpTimes {
  private:
   struct Sum {
     int64_t count = 0;
+    bool warm = false;  // the first run has been left out
     double ms = 0;
+    int64_t items = 0;  // of experts: stretches of pairs of one, at least one for each that is chosen
   };
   std::string path_;
-  std::vector<cudaEvent_t> events_;
+  std::vector<cudaEvent_t> events_;  // of each op, before and after
+  std::vector<int> items_;
   std::map<std::string, Sum> sums_;
 };
 

@@ -218,6 +218,7 @@ RowsPlan plan_rows_attention(const AttnArgs& args, const StepInput& input, const
   while (bucket < keys) bucket *= 2;
   const int64_t at_once = sms * (plan.heads ? heads_attention_blocks(s.head_dim) : 2);
   plan.splits = static_cast<int>(std::clamp<int64_t>(at_once / blocks, 1, bucket / kMinKeys));
+  plan.splits = std::min(plan.splits, kMostKept / kHeadsOfBlock);
   if (plan.splits > 1) plan.partial_floats = input.rows * s.heads * plan.splits * (s.head_dim + 2);
   return plan;
 }

@@ -12,8 +12,9 @@ namespace baize::cuda {
 
 inline constexpr float kLog2E = 1.4426950408889634f;
 
-inline constexpr int kRowsWarps = 4;  // of a block
-inline constexpr int kMinKeys = 64;   // of a part
+inline constexpr int kRowsWarps = 4;    // of a block
+inline constexpr int kMinKeys = 64;     // of a part
+inline constexpr int kMostKept = 2048;  // parts of the heads of a block
 
 struct RowsArgs {
   Mat q, out;
@@ -114,20 +115,45 @@ __device__ inline void finish_row(const RowsArgs& a, int64_t row, int head0, int
   __syncthreads();
   if (!last) return;
   __threadfence();
-  for (int i = threadIdx.x; i < heads * a.head_dim; i += kRowsWarps * 32) {
-    const int g = i / a.head_dim, d = i % a.head_dim;
-    const float* from = a.partials + (row * a.heads + head0 + g) * a.splits * (a.head_dim + 2);
-    float top = -FLT_MAX, sum = 0, total = 0;
-    for (int p = 0; p < parts; ++p) {
-      const float* x = from + p * (a.head_dim + 2);
-      const float mp = __ldcg(x + a.head_dim);
-      const float next = fmaxf(top, mp);
-      const float keep = merge_scale(top, next), keep1 = merge_scale(mp, next);
-      sum = sum * keep + __ldcg(x + d) * keep1;
-      total = total * keep + __ldcg(x + a.head_dim + 1) * keep1;
-      top = next;
+  // The weight of each part, then all columns of all parts with many loads under way.
+  __shared__ float keep[kMostKept];
+  const int lane = threadIdx.x % 32, stride = a.head_dim + 2;
+  const float* from = a.partials + (row * a.heads + head0) * a.splits * stride;
+  for (int g = static_cast<int>(threadIdx.x) / 32; g < heads; g += kRowsWarps) {
+    const float* mine = from + g * a.splits * stride + a.head_dim;
+    float top = -FLT_MAX, total = 0;
+    for (int p = lane; p < parts; p += 32) top = fmaxf(top, __ldcg(mine + p * stride));
+    top = warp_max(top);
+    for (int p = lane; p < parts; p += 32) {
+      const float weight = merge_scale(__ldcg(mine + p * stride), top);
+      total += weight * __ldcg(mine + p * stride + 1);
+      keep[g * parts + p] = weight;
     }
-    store1(a.out.data, a.out.dtype, row * a.out.stride + (head0 + g) * a.head_dim + d, sum / total);
+    total = warp_sum(total);
+    for (int p = lane; p < parts; p += 32) keep[g * parts + p] /= total;
+  }
+  __syncthreads();
+  constexpr int kTogether = 8;
+  const int count = heads * a.head_dim;
+  for (int first = static_cast<int>(threadIdx.x); first < count; first += kTogether * kRowsWarps * 32) {
+    float sum[kTogether] = {};
+    const float *x[kTogether], *weight[kTogether];
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const int i = min(first + j * kRowsWarps * 32, count - 1), g = i / a.head_dim;
+      x[j] = from + g * a.splits * stride + i % a.head_dim;
+      weight[j] = keep + g * parts;
+    }
+#pragma unroll 3
+    for (int p = 0; p < parts; ++p) {
+#pragma unroll
+      for (int j = 0; j < kTogether; ++j) sum[j] += weight[j][p] * __ldcg(x[j] + p * stride);
+    }
+#pragma unroll
+    for (int j = 0; j < kTogether; ++j) {
+      const int i = first + j * kRowsWarps * 32;
+      if (i < count) store1(a.out.data, a.out.dtype, row * a.out.stride + head0 * a.head_dim + i, sum[j]);
+    }
   }
 }
 

@@ -14,75 +14,6 @@ namespace baize::cuda {
 
 namespace {
 
-constexpr int kGroupThreads = 1024;
-constexpr int kMostExperts = 4096;
-
-struct GroupArgs {
-  const int* ids;
-  int pairs, experts, rows_of_item;
-  int* order;
-  int4* items;  // expert, first of its pairs in `order`, how many
-  int* count;
-};
-
-// An exclusive sum over the warp; `total` becomes that of all lanes.
-__device__ __forceinline__ int warp_scan(int v, int lane, int& total) {
-  int sum = v;
-#pragma unroll
-  for (int o = 1; o < 32; o <<= 1) {
-    const int below = __shfl_up_sync(~0u, sum, o);
-    if (lane >= o) sum += below;
-  }
-  total = __shfl_sync(~0u, sum, 31);
-  return sum - v;
-}
-
-// One block for all.
-__global__ void __launch_bounds__(kGroupThreads) group_kernel(const __grid_constant__ GroupArgs a) {
-  extern __shared__ int shared[];
-  int* counts = shared;
-  int* starts = shared + a.experts;
-  int* first_item = shared + 2 * a.experts;
-  pdl_launch();
-  pdl_wait();
-  for (int e = threadIdx.x; e < a.experts; e += kGroupThreads) counts[e] = 0;
-  __syncthreads();
-  for (int p = threadIdx.x; p < a.pairs; p += kGroupThreads) {
-    const int id = a.ids[p];
-    if (id >= 0 && id < a.experts) atomicAdd(&counts[id], 1);
-  }
-  __syncthreads();
-  if (threadIdx.x < 32) {
-    const int lane = static_cast<int>(threadIdx.x);
-    int pairs = 0, items = 0;
-    for (int e0 = 0; e0 < a.experts; e0 += 32) {
-      const int e = e0 + lane;
-      const int count = e < a.experts ? counts[e] : 0;
-      int all_pairs = 0, all_items = 0;
-      const int start = warp_scan(count, lane, all_pairs);
-      const int item = warp_scan((count + a.rows_of_item - 1) / a.rows_of_item, lane, all_items);
-      if (e < a.experts) {
-        starts[e] = pairs + start;
-        first_item[e] = items + item;
-      }
-      pairs += all_pairs;
-      items += all_items;
-    }
-    if (lane == 0) *a.count = items;
-  }
-  __syncthreads();
-  for (int e = threadIdx.x; e < a.experts; e += kGroupThreads) {
-    for (int at = 0, i = first_item[e]; at < counts[e]; at += a.rows_of_item, ++i) {
-      a.items[i] = make_int4(e, starts[e] + at, min(a.rows_of_item, counts[e] - at), 0);
-    }
-  }
-  __syncthreads();  // `starts` now counts what is placed
-  for (int p = threadIdx.x; p < a.pairs; p += kGroupThreads) {
-    const int id = a.ids[p];
-    if (id >= 0 && id < a.experts) a.order[atomicAdd(&starts[id], 1)] = p;
-  }
-}
-
 struct ProductArgs {
   Weights w;  // of all experts, without the data
   const ExpertWeights* experts;
@@ -323,44 +254,102 @@ __global__ void __launch_bounds__(256, 1) expert_matrix_kernel(const __grid_cons
   }
 }
 
-// out[row] = the sum over its pairs of weight * result.
-__global__ void __launch_bounds__(256)
-    combine_kernel(Mat results, const int* ids, const float* weights, int top_k, int experts, Mat out) {
+struct CombineArgs {
+  Mat results;
+  const int* ids;
+  const float* weights;  // null: 1
+  int top_k, experts;
+  Mat out;
+  // then, if not null
+  float* residual;
+  int64_t residual_stride;
+  const float* norm_weight;
+  float eps;
+  Mat normed;
+};
+
+// Columns [i, i + kStep) of the sum over a row's pairs, in their order, of weight * result.
+template <int kStep>
+__device__ __forceinline__ void sum_pairs(const CombineArgs& a, int64_t row, int i, float (&sum)[kStep]) {
+#pragma unroll
+  for (float& s : sum) s = 0;
+#pragma unroll 8
+  for (int k = 0; k < a.top_k; ++k) {
+    const int64_t pair = row * a.top_k + k;
+    const bool chosen = a.ids[pair] >= 0 && a.ids[pair] < a.experts;
+    const float weight = a.weights != nullptr ? a.weights[pair] : 1.0f;
+    float v[kStep];  // of no expert: whatever was there
+    if constexpr (kStep == 8) {
+      load8(a.results.data, a.results.dtype, pair * a.results.stride + i, v);
+    } else {
+      v[0] = load1(a.results.data, a.results.dtype, pair * a.results.stride + i);
+    }
+#pragma unroll
+    for (int j = 0; j < kStep; ++j) sum[j] += chosen ? weight * v[j] : 0.0f;
+  }
+}
+
+template <bool kWide>
+__global__ void __launch_bounds__(256) combine_kernel(const __grid_constant__ CombineArgs a) {
+  constexpr int kStep = kWide ? 8 : 1;
   pdl_launch();
   pdl_wait();
   const int64_t row = blockIdx.x;
-  const int i = blockIdx.y * 256 + threadIdx.x;
-  if (i >= out.cols) return;
-  float sum = 0;
-  for (int k = 0; k < top_k; ++k) {
-    const int64_t pair = row * top_k + k;
-    if (ids[pair] < 0 || ids[pair] >= experts) continue;
-    const float weight = weights != nullptr ? weights[pair] : 1.0f;
-    sum += weight * load1(results.data, results.dtype, pair * results.stride + i);
+  const int i = (blockIdx.y * 256 + threadIdx.x) * kStep;
+  if (i >= a.out.cols) return;
+  float sum[kStep];
+  sum_pairs(a, row, i, sum);
+  if constexpr (kWide) {
+    store8(a.out.data, a.out.dtype, row * a.out.stride + i, sum);
+  } else {
+    store1(a.out.data, a.out.dtype, row * a.out.stride + i, sum[0]);
   }
-  store1(out.data, out.dtype, row * out.stride + i, sum);
+}
+
+// The sum, and what usually comes next: residual += sum, and its norm. A block a row, eight columns a thread.
+__global__ void __launch_bounds__(1024) combine_norm_kernel(const __grid_constant__ CombineArgs a) {
+  __shared__ float shared[33];
+  pdl_launch();
+  pdl_wait();
+  const int64_t row = blockIdx.x;
+  const int i = static_cast<int>(threadIdx.x) * 8;
+  const bool inside = i < a.out.cols;
+  float v[8], squares = 0;
+  if (inside) {
+    sum_pairs(a, row, i, v);
+    store8(a.out.data, DType::kBF16, row * a.out.stride + i, v);
+    float* residual = a.residual + row * a.residual_stride + i;
+    float r[8];
+    load8(residual, DType::kF32, 0, r);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) {
+      v[j] = r[j] + __bfloat162float(__float2bfloat16_rn(v[j]));  // as the sum by itself is stored
+      squares += v[j] * v[j];
+    }
+    store8(residual, DType::kF32, 0, v);
+  }
+  const float scale = rsqrtf(block_sum(squares, shared) / static_cast<float>(a.out.cols) + a.eps);
+  if (!inside) return;
+  float w[8];
+  load8(a.norm_weight, DType::kF32, i, w);
+#pragma unroll
+  for (int j = 0; j < 8; ++j) w[j] *= v[j] * scale;
+  store8(a.normed.data, DType::kBF16, row * a.normed.stride + i, w);
 }
 
 }  // namespace
 
-PairGroups plan_pair_groups(int64_t pairs, int64_t experts, bool in_bf16) {
+PairGroups plan_pair_groups(int64_t pairs, int64_t experts, PairProducts products) {
   PairGroups groups;
   groups.pairs = pairs;
   groups.experts = experts;
-  groups.rows_of_item = pairs <= kFewRows * experts ? kFewRows : in_bf16 ? kMatrixRows : kTileRows;
+  groups.rows_of_item = pairs <= kFewRows * experts           ? kFewRows
+                        : products == PairProducts::kMatrices ? kMatrixRows
+                                                              : kTileRows;
+  if (products == PairProducts::kTiles) groups.rows_of_item = expert_tile_pairs(pairs, experts);
   groups.most_items = std::min(pairs, pairs / groups.rows_of_item + experts);
   groups.item_slots = std::min(pairs, pairs / kFewRows + experts);
   return groups;
-}
-
-void group_pairs(cudaStream_t stream, const PairGroups& groups, const Tensor& ids) {
-  if (groups.experts > kMostExperts) unsupported("the CUDA backend has no layers of more than 4,096 experts");
-  const GroupArgs a{static_cast<const int*>(ids.data),    static_cast<int>(groups.pairs),
-                    static_cast<int>(groups.experts),     groups.rows_of_item,
-                    static_cast<int*>(groups.order.data), static_cast<int4*>(groups.items.data),
-                    static_cast<int*>(groups.count.data)};
-  launch("group rows by expert", group_kernel, dim3(1), dim3(kGroupThreads),
-         3 * static_cast<size_t>(a.experts) * sizeof(int), stream, a);
 }
 
 void multiply_experts(cudaStream_t stream, const ExpertPart& part, const PairGroups& groups, const Tensor& x,
@@ -391,14 +380,36 @@ void multiply_experts(cudaStream_t stream, const ExpertPart& part, const PairGro
          dim3(blocks(kWarps), items), dim3(kWarps * 32), 0, stream, a);
 }
 
-void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor& results, const Tensor& ids,
-                     const Tensor& weights, const Tensor& out) {
-  const Mat to = mat(out);
-  launch("sum experts", combine_kernel,
-         dim3(static_cast<unsigned>(to.rows), static_cast<unsigned>((to.cols + 255) / 256)), dim3(256), 0, stream,
-         mat(results), static_cast<const int*>(ids.data),
-         weights.present() ? static_cast<const float*>(weights.data) : nullptr, static_cast<int>(ids.shape[1]),
-         static_cast<int>(groups.experts), to);
+bool combine_supports(const Tensor& results, const Tensor& out, const AddedNorm& then) {
+  const Mat residual = mat(then.residual), normed = mat(then.out), from = mat(results), to = mat(out);
+  return wide(residual) && wide(normed) && wide(from) && wide(to) && residual.dtype == DType::kF32 &&
+         normed.dtype == DType::kBF16 && to.dtype == DType::kBF16 && to.cols <= 8192;
+}
+
+void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor& results, const Routing& routing,
+                     const Tensor& out, const AddedNorm& then) {
+  CombineArgs a{};
+  a.results = mat(results);
+  a.ids = static_cast<const int*>(routing.ids.data);
+  a.weights = routing.weights.present() ? static_cast<const float*>(routing.weights.data) : nullptr;
+  a.top_k = static_cast<int>(routing.ids.shape[1]);
+  a.experts = static_cast<int>(groups.experts);
+  a.out = mat(out);
+  const auto rows = static_cast<unsigned>(a.out.rows);
+  if (then.out.present()) {
+    a.residual = static_cast<float*>(then.residual.data);
+    a.residual_stride = then.residual.strides[0];
+    a.norm_weight = static_cast<const float*>(then.norm.weight.data);
+    a.eps = then.norm.eps;
+    a.normed = mat(then.out);
+    const auto threads = static_cast<unsigned>((a.out.cols + 255) / 256 * 32);
+    launch("sum experts and norm", combine_norm_kernel, dim3(rows), dim3(threads), 0, stream, a);
+    return;
+  }
+  const bool is_wide = wide(a.results) && wide(a.out);
+  const int columns = is_wide ? 256 * 8 : 256;
+  launch("sum experts", is_wide ? combine_kernel<true> : combine_kernel<false>,
+         dim3(rows, static_cast<unsigned>((a.out.cols + columns - 1) / columns)), dim3(256), 0, stream, a);
 }
 
 }  // namespace baize::cuda

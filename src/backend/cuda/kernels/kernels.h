@@ -2,6 +2,7 @@
 // bugs, launch failures throw Error. Tensors are device memory.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_runtime.h>
 
 #include <climits>
@@ -105,7 +106,12 @@ struct ExpertPart {
   LinearShape shape;
   const ExpertWeights* experts = nullptr;  // on the device
   bool planar = false;
-  bool wide = false;  // all begin at multiples of 16 bytes
+  bool wide = false;                  // all begin at multiples of 16 bytes
+  const CUtensorMap* maps = nullptr;  // of each, on the device: boxes of 64 by 64; where expert_tiles.cu is used
+};
+/// The three of a layer; gate.shape.n is 0 where there is none, or `up` holds it.
+struct ExpertParts {
+  ExpertPart gate, up, down;
 };
 /// Pairs by expert, and the items that blocks take.
 struct PairGroups {
@@ -113,20 +119,59 @@ struct PairGroups {
   int64_t most_items = 0;
   int64_t item_slots = 0;  // at least most_items, and never fewer for more pairs
   int rows_of_item = 0;
-  Tensor order;  // i32 [pairs]
-  Tensor items;  // i32 [item_slots, 4]
-  Tensor count;  // i32 [1]
+  Tensor order;      // i32 [pairs]
+  Tensor items;      // i32 [item_slots, 4]
+  Tensor count;      // i32 [1]
+  Tensor workspace;  // i32 [group_workspace], if not 0
 };
-/// in_bf16: all rows are bf16, of whole 16 bytes, and begin at multiples of 16.
-PairGroups plan_pair_groups(int64_t pairs, int64_t experts, bool in_bf16);
+/// How pairs are multiplied: by expert_tiles.cu, or by experts.cu; kMatrices: all rows are bf16, of whole 16 bytes, and
+/// begin at multiples of 16.
+enum class PairProducts { kTiles, kMatrices, kAny };
+PairGroups plan_pair_groups(int64_t pairs, int64_t experts, PairProducts products);
+// group_pairs.cu
+int64_t group_workspace(int64_t pairs, int64_t experts);
 void group_pairs(cudaStream_t stream, const PairGroups& groups, const Tensor& ids);
+// router.cu
+/// What comes before a routing, and after it: residual += delta, normed = norm(residual), logits = router . normed; and
+/// the groups of its pairs.
+struct RouterCall {
+  Tensor residual, delta;
+  Norm norm;
+  Tensor normed;
+  const Linear* router = nullptr;  // null: none of this
+  PairGroups groups;               // pairs 0: they are not grouped
+  int* arrived = nullptr;          // on the device, zero; left zero
+};
+/// Few rows of the usual types.
+bool router_supports(const RouterCall& call, const RouteArgs& args, const Tensor& logits);
+void router(cudaStream_t stream, const RouterCall& call, const RouteArgs& args, const StepInput& input,
+            const Tensor& logits, const Routing& routing);
+
+// experts.cu
 /// out[pair] = product of the pair's expert with its row of x (a row a pair, or a row for each `top_k` pairs), times
 /// factors[pair] if present (before bias).
 void multiply_experts(cudaStream_t stream, const ExpertPart& part, const PairGroups& groups, const Tensor& x,
                       const Tensor& factors, const Tensor& out);
-/// out[row] = the sum over its pairs of weight * results[pair]; weights absent: 1.
-void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor& results, const Tensor& ids,
-                     const Tensor& weights, const Tensor& out);
+/// What may follow a sum: residual += it, out = norm(residual); out absent: nothing.
+struct AddedNorm {
+  Tensor residual;
+  Norm norm;
+  Tensor out;
+};
+bool combine_supports(const Tensor& results, const Tensor& out, const AddedNorm& then);
+/// out[row] = the sum over its pairs of weight * results[pair]; weights absent: 1. Then `then`, if it is supported.
+void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor& results, const Routing& routing,
+                     const Tensor& out, const AddedNorm& then);
+
+// expert_tiles.cu: bf16 weights, rows and results, all of whole 16 bytes; no biases.
+/// Pairs of an item, of one expert, for so many of all.
+int expert_tile_pairs(int64_t pairs, int64_t experts);
+/// active[i] = act(gate . x) * (up . x) of the i-th pair in order. `gate` without maps: `up` holds gate|up.
+void expert_tiles_up(cudaStream_t stream, const ExpertParts& parts, const PairGroups& groups, const Tensor& x,
+                     Activation activation, const Tensor& active, int sms);
+/// results[pair] = down . active[its place in order].
+void expert_tiles_down(cudaStream_t stream, const ExpertPart& down, const PairGroups& groups, const Tensor& active,
+                       const Tensor& results, int sms);
 
 // qkv_variant.cu, attention_variant.cu
 void qkv_variant(cudaStream_t stream, const QkvArgs& args, const StepInput& input, const Tensor& qkv, const KvView& kv,

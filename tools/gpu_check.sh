@@ -2,8 +2,9 @@
 # Device tests and benchmarks of the CUDA backend, from a build folder, on a machine with an NVIDIA GPU:
 #   tools/gpu_check.sh BUILD OUT [PART...]
 # Parts, each under 9 minutes, correctness first (default: all but serve): ops (every op against the reference), golden (the
-# golden cases of the families), decode, prefill (speed, % of the floor), times (what each op of a step costs), serve (MODEL
-# names a folder or GGUF file: the service under load). One file a part is written to OUT; a short table comes last.
+# golden cases of the families), decode, prefill (speed, % of the floor), experts (both of 30B-A3B), times (what each op of a
+# step costs), serve (MODEL names a folder or GGUF file: the service under load). One file a part is written to OUT; a
+# short table comes last.
 # BUILD needs tests/cuda_test and cuda_bench (and baize with libbaize_cuda.so for serve), and goldens/hf or BAIZE_GOLDENS.
 set -uo pipefail
 readonly BUILD=$(cd "$1" && pwd) OUT=$2
@@ -30,6 +31,9 @@ part_prefill() {
   bench 8b --decode '' --prefill 16,4096 && bench 8b --decode '' --prefill 512 --prompts 512 &&
     bench 1b --decode '' --prefill 4096 --prompts 8 && bench 8b-q4km --decode '' --prefill 4096
 }
+part_experts() {
+  bench 30b-a3b --decode 1,8,64,256 --prompts 8 --prefill 4096
+}
 part_times() {
   BAIZE_CUDA_TIMES=$OUT/times_64.txt bench 8b --decode 64 --prefill '' --tokens 16 &&
     BAIZE_CUDA_TIMES=$OUT/times_4096.txt bench 8b --decode '' --prefill 4096
@@ -49,12 +53,12 @@ part_serve() {
 }
 
 parts=("$@")
-[ ${#parts[@]} -gt 0 ] || parts=(ops golden decode prefill times)
+[ ${#parts[@]} -gt 0 ] || parts=(ops golden decode prefill experts times)
 table=()
 for part in "${parts[@]}"; do
   start=$SECONDS
   if ! declare -F "part_$part" > /dev/null; then
-    echo "gpu_check: no part $part; the parts are ops, golden, decode, prefill, times, serve" >&2
+    echo "gpu_check: no part $part; the parts are ops, golden, decode, prefill, experts, times, serve" >&2
     exit 2
   fi
   "part_$part" > "$OUT/$part.txt" 2>&1 && said=ok || { said=FAILED; failed=1; }

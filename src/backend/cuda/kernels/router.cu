@@ -177,9 +177,10 @@ bool router_supports(const RouterCall& call, const RouteArgs& args, const Tensor
   const Mat residual = mat(call.residual), delta = mat(call.delta), normed = mat(call.normed);
   const Linear& router = *call.router;
   return normed.rows <= kMostRows && wide(residual) && wide(delta) && wide(normed) && delta.dtype == DType::kBF16 &&
-         residual.dtype == DType::kF32 && normed.dtype == DType::kBF16 && logits.dtype == DType::kBF16 && normed.data != delta.data &&
-         router.shape.format.scheme == Scheme::kPlain && router.shape.format.elem == DType::kBF16 &&
-         !router.bias.present() && reinterpret_cast<uintptr_t>(router.w.data) % 16 == 0 && args.top_k <= kMostChosen &&
+         residual.dtype == DType::kF32 && normed.dtype == DType::kBF16 && logits.dtype == DType::kBF16 &&
+         normed.data != delta.data && router.shape.format.scheme == Scheme::kPlain &&
+         router.shape.format.elem == DType::kBF16 && !router.bias.present() &&
+         reinterpret_cast<uintptr_t>(router.w.data) % 16 == 0 && args.top_k <= kMostChosen &&
          shared_bytes(normed.rows, normed.cols, logits.shape[1], args.groups) <= kSharedBytes;
 }
 

@@ -65,7 +65,8 @@ LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, cons
     log::info("the context is {} of {} tokens, which is what fits into memory", planned.memory.limits.context,
               made_for);
   }
-  loaded.model = bind(checkpoint, planned.dry->spec, *loaded.backend, {.compute = loaded.compute, .dry = false});
+  loaded.model = bind(checkpoint, planned.dry->spec, *loaded.backend,
+                      {.compute = loaded.compute, .dry = false, .bytes = planned.memory.weights});
   return loaded;
 }
 

@@ -26,7 +26,7 @@ Binder::Binder(std::shared_ptr<const Checkpoint> checkpoint, const ModelSpec& sp
     : names_(*checkpoint, find_family(Meta(*checkpoint)).stored, options.dry),
       backend_(backend),
       options_(options),
-      store_(backend, options.dry),
+      store_(backend, options.dry, options.bytes),
       derived_(options.dry) {
   model_->spec = spec;
   model_->precision = backend.precision(options.compute);

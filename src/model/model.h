@@ -265,7 +265,8 @@ struct WeightInfo {
 
 struct BindOptions {
   Compute compute = Compute::kAuto;
-  bool dry = false;  // choose and count everything, but read, pack and allocate no weights: `inspect`, memory plans
+  bool dry = false;   // choose and count everything, but read, pack and allocate no weights: `inspect`, memory plans
+  int64_t bytes = 0;  // of weights as a dry run counted them (Model::resident_bytes): a device gives them as one piece
 };
 
 /// Tables in a mapped file of which rows are looked up. Each look-up makes up to 64 KiB of the file resident (what

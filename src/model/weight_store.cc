@@ -1,6 +1,7 @@
 #include "model/weight_store.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace baize {
 
@@ -17,9 +18,24 @@ void MappedTables::looked_up(int64_t rows) {
   for (const Table& table : tables_) table.file->drop_pages(table.bytes);
 }
 
-Buffer& WeightStore::hold(int64_t bytes) {
+WeightStore::WeightStore(Backend& backend, bool dry, int64_t bytes) : backend_(backend), dry_(dry) {
+  if (dry || bytes == 0 || backend.place().kind == Place::kHost) return;
+  all_next_ = static_cast<char*>(hold(bytes));
+  all_left_ = bytes;
+}
+
+int64_t WeightStore::room_of(int64_t bytes) const {
+  return backend_.place().kind == Place::kHost ? bytes
+                                               : (bytes + kSmallAlignment - 1) / kSmallAlignment * kSmallAlignment;
+}
+
+void* WeightStore::hold(int64_t bytes) {
+  if (const int64_t room = room_of(bytes); room <= all_left_) {
+    all_left_ -= room;
+    return std::exchange(all_next_, all_next_ + room);
+  }
   buffers_.push_back(backend_.allocate(bytes));
-  return buffers_.back();
+  return buffers_.back().data();
 }
 
 Tensor WeightStore::put(DType dtype, const void* values, int64_t count) {
@@ -29,8 +45,8 @@ Tensor WeightStore::put(DType dtype, const void* values, int64_t count) {
   resident_bytes_ += room;
   if (dry_) return Tensor(nullptr, dtype, shape, backend_.place());
   if (small_left_ < room) {
-    small_left_ = std::max(room, kSmallChunk);
-    small_next_ = static_cast<char*>(hold(small_left_).data());
+    small_left_ = room <= all_left_ ? room : std::max(room, kSmallChunk);
+    small_next_ = static_cast<char*>(hold(small_left_));
   }
   void* at = small_next_;
   small_next_ += room;
@@ -57,12 +73,12 @@ Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
   if (pack != nullptr) return placed_[key] = packed(source, shape, *pack);
 
   const auto bytes = static_cast<int64_t>(source.bytes.size());
-  resident_bytes_ += bytes;
+  resident_bytes_ += room_of(bytes);
   Tensor view(const_cast<std::byte*>(source.bytes.data()), DType::kU8, {bytes});  // read-only by contract
   if (backend_.place().kind != Place::kHost) {
     view = Tensor(nullptr, DType::kU8, {bytes}, backend_.place());
     if (!dry_) {
-      view.data = hold(bytes).data();
+      view.data = hold(bytes);
       upload(view.data, source);
       if (source.file != nullptr) source.file->drop_pages(source.bytes);
     }
@@ -80,10 +96,10 @@ Tensor WeightStore::table(const SourceTensor& source) {
 
 Tensor WeightStore::packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack) {
   const int64_t bytes = pack.bytes(shape);
-  resident_bytes_ += bytes;
+  resident_bytes_ += room_of(bytes);
   Tensor result(nullptr, DType::kU8, {bytes}, backend_.place());
   if (dry_) return result;
-  result.data = hold(bytes).data();
+  result.data = hold(bytes);
   const bool host = backend_.place().kind == Place::kHost;
   const Buffer staging = host ? Buffer() : Buffer::host(bytes);
   auto* target = static_cast<std::byte*>(host ? result.data : staging.data());

@@ -15,7 +15,9 @@ namespace baize {
 class WeightStore {
  public:
   /// A dry store decides and counts like a real one, but reads, packs and allocates nothing.
-  WeightStore(Backend& backend, bool dry) : backend_(backend), dry_(dry) {}
+  /// `bytes`: resident_bytes() as a dry store counted them, taken from a device at once: it rounds each piece up to
+  /// MiB. 0: every matrix is a piece of its own.
+  WeightStore(Backend& backend, bool dry, int64_t bytes = 0);
 
   /// `values` as an f32 tensor [n] on the backend.
   Tensor small(std::span<const float> values) { return put(DType::kF32, values.data(), std::ssize(values)); }
@@ -36,7 +38,9 @@ class WeightStore {
 
  private:
   Tensor put(DType dtype, const void* values, int64_t count);
-  Buffer& hold(int64_t bytes);
+  void* hold(int64_t bytes);
+  /// What a matrix takes where it is put beside others.
+  int64_t room_of(int64_t bytes) const;
   void upload(void* to, const SourceTensor& source);
   Tensor packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack);
 
@@ -45,6 +49,8 @@ class WeightStore {
   int64_t resident_bytes_ = 0;
   std::vector<Buffer> buffers_;
   MappedTables tables_;
+  char* all_next_ = nullptr;  // unused rest of what was taken at once
+  int64_t all_left_ = 0;
   char* small_next_ = nullptr;  // unused rest of the current buffer of small tensors
   int64_t small_left_ = 0;
   std::map<std::pair<const SourceTensor*, const Pack*>, Tensor> placed_;  // so that shared matrices are placed once

@@ -18,6 +18,7 @@ struct EngineConfig {
   int64_t cache = 0;
   int64_t step = 0;
   bool deterministic = false;
+  std::string quantize = "none";
 };
 
 /// One setting: text, a whole number, or a flag.

@@ -33,6 +33,6 @@ struct PlannedModel {
 /// holds 512 tokens for each sequence that may run, or as many as fit, but at least the context. Throws
 /// Error(kResource) with the numbers when it does not fit, and the errors of make_spec and bind.
 PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend, Compute compute,
-                        const EngineLimits& limits);
+                        const EngineLimits& limits, Quantize quantize = Quantize::kNone);
 
 }  // namespace baize

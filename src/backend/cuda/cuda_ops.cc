@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/linear_kernels.h"
 #include "backend/cuda/walk_plan.h"
 #include "ops/philox.h"
 
@@ -182,8 +183,44 @@ void CudaOps::run(const Op& op) {
   std::visit(Runner{*this, exec_.stream}, op);
 }
 
+// A norm or gate whose result the next product takes quantised: both by one kernel.
+bool CudaOps::run_quantizing(const Op& op, const Op& next) {
+  const LinearOp* linear = std::get_if<LinearOp>(&next);
+  if (linear == nullptr) return false;
+  const LinearCall& call = linear->calls[0];
+  const Tensor& x = call.x;
+  if (!quantizes_rows(*call.linear, x)) return false;
+  const Fp8Rows rows = fp8_rows(call.linear->shape, x, linear->workspace);
+  const auto* end =
+      reinterpret_cast<const char*>(rows.scales + x.shape[0] * call.linear->shape.format.scales(x.shape[1]));
+  // The workspace was not yet in use when the op was recorded: it may hold what the op reads.
+  const auto fits = [&](const Tensor& out, std::initializer_list<Tensor> inputs) {
+    const bool apart = std::none_of(inputs.begin(), inputs.end(), [&](const Tensor& t) {
+      const auto* first = static_cast<const char*>(t.data);
+      const auto* last = first + ((t.shape[0] - 1) * t.strides[0] + t.shape[1]) * dtype_bytes(t.dtype);
+      return !quantizes_fp8(t) || (first < end && reinterpret_cast<const char*>(rows.codes) < last);
+    });
+    return apart && quantizes_fp8(out) && out.data == x.data && out.shape == x.shape && out.strides[0] == x.strides[0];
+  };
+  if (const NormOp* norm = std::get_if<NormOp>(&op); norm != nullptr && fits(norm->out, {norm->x})) {
+    norm_quantize_fp8(exec_.stream, nullptr, norm->x, norm->norm, norm->out, rows);
+  } else if (const AddNormOp* add = std::get_if<AddNormOp>(&op);
+             add != nullptr && fits(add->out, {add->residual, add->x})) {
+    norm_quantize_fp8(exec_.stream, &add->residual, add->x, add->norm, add->out, rows);
+  } else if (const GatedOp* gated = std::get_if<GatedOp>(&op); gated != nullptr && fits(gated->out, {gated->gate_up})) {
+    gate_quantize_fp8(exec_.stream, gated->gate_up, gated->activation, gated->out, rows);
+  } else {
+    return false;
+  }
+  exec_.quantized = linear->workspace;
+  return true;
+}
+
 void CudaOps::run_all() {
-  for (const Op& op : ops_) run(op);
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    if (i + 1 < ops_.size() && run_quantizing(ops_[i], ops_[i + 1])) continue;
+    run(ops_[i]);
+  }
 }
 
 void CudaOps::prepare_walk(Known& known) {

@@ -67,6 +67,7 @@ struct AddOpFields {
       const LinearCall& call = op.calls[static_cast<size_t>(i)];
       h.add(call.linear->w);
       h.add(call.linear->bias);
+      h.add(call.linear->scales);
       h.add(call.linear->shape.n);
       h.add(call.linear->alpha);
       h.add(&call.linear->kernel(call.x.shape[0]));

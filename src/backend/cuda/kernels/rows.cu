@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/kernels/activation.cuh"
 #include "backend/cuda/kernels/decode.cuh"
 #include "backend/cuda/kernels/kernels.h"
 
@@ -102,22 +103,6 @@ __global__ void add_kernel(Mat residual, Mat x) {
   }
 }
 
-__device__ __forceinline__ float activate(float g, Activation activation) {
-  switch (activation) {
-    case Activation::kSilu:
-      return g / (1.0f + __expf(-g));
-    case Activation::kGelu:
-      return 0.5f * g * (1.0f + erff(g * 0.70710678118654752f));
-    case Activation::kGeluTanh:
-      return 0.5f * g * (1.0f + tanhf(0.79788456080286536f * (g + 0.044715f * g * g * g)));
-    case Activation::kRelu:
-      return fmaxf(g, 0.0f);
-    default:  // not in gates of this backend (Ops::activate)
-      break;
-  }
-  return 0;
-}
-
 template <bool kWide>
 __global__ void gated_kernel(Mat gate_up, Activation activation, Mat out) {
   constexpr int kStep = kWide ? 8 : 1;
@@ -132,12 +117,12 @@ __global__ void gated_kernel(Mat gate_up, Activation activation, Mat out) {
     load8(gate_up.data, gate_up.dtype, at, g);
     load8(gate_up.data, gate_up.dtype, at + out.cols, u);
 #pragma unroll
-    for (int j = 0; j < 8; ++j) u[j] *= activate(g[j], activation);
+    for (int j = 0; j < 8; ++j) u[j] *= gate_of(g[j], activation);
     store8(out.data, out.dtype, row * out.stride + i, u);
   } else {
     const float g = load1(gate_up.data, gate_up.dtype, at);
     const float u = load1(gate_up.data, gate_up.dtype, at + out.cols);
-    store1(out.data, out.dtype, row * out.stride + i, u * activate(g, activation));
+    store1(out.data, out.dtype, row * out.stride + i, u * gate_of(g, activation));
   }
 }
 

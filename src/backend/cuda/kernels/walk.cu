@@ -1,5 +1,6 @@
 // See walk.h.
 #include "backend/cuda/check.h"
+#include "backend/cuda/kernels/fp8.cuh"
 #include "backend/cuda/kernels/items.cuh"
 #include "backend/cuda/kernels/walk_attention.cuh"
 #include "backend/cuda/kernels/walk_shared.cuh"
@@ -204,6 +205,23 @@ __device__ __forceinline__ float unit_dot(const uint8_t* unit, const Work& work,
       for (int e = 0; e < 8; ++e) sum[j] += w[e] * x[e];
     }
     return sum[0] + sum[1] + (sum[2] + sum[3]);
+  } else if constexpr (kType == kWalkFp8) {
+    float sum[4] = {};
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const uint4 raw = wide_at(unit + j * 512 + lane * 16);
+      const uint32_t w[4] = {raw.x, raw.y, raw.z, raw.w};
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        float x[8], low[4], high[4];
+        unpack_bf16(*reinterpret_cast<const uint4*>(work.plain + k0 + j * 512 + lane * 16 + half * 8), x);
+        unpack_e4m3(w[2 * half], low);
+        unpack_e4m3(w[2 * half + 1], high);
+#pragma unroll
+        for (int e = 0; e < 4; ++e) sum[2 * j + half] += low[e] * x[e] + high[e] * x[4 + e];
+      }
+    }
+    return sum[0] + sum[1] + (sum[2] + sum[3]);
   } else {
     return item_dot(load_item<kType, true>(unit, lane), work.q + k0, work.scales + k0 / kRun);
   }
@@ -271,9 +289,10 @@ __device__ __forceinline__ float activate(float g, Activation activation) {
 }
 
 __device__ __forceinline__ float row_result(const WalkPart& part, const float* slots, int row, int column) {
+  const float scale = part.scales != nullptr ? part.alpha * part.scales[column] : part.alpha;
   float sum = 0;
   for (int u = 0; u < part.units; ++u) sum += slots[row * part.units + u];
-  return part.alpha * sum + (part.bias != nullptr ? part.bias[column] : 0.0f);
+  return scale * sum + (part.bias != nullptr ? part.bias[column] : 0.0f);
 }
 
 __device__ void run_linear(const WalkArgs& a, int s, uint8_t* memory, Ring& ring, Control& control) {
@@ -289,6 +308,9 @@ __device__ void run_linear(const WalkArgs& a, int s, uint8_t* memory, Ring& ring
     switch (part.type) {
       case GgufType::kBF16:
         multiply<GgufType::kBF16>(part, rows, work, next, ring, control);
+        break;
+      case kWalkFp8:
+        multiply<kWalkFp8>(part, rows, work, next, ring, control);
         break;
       case GgufType::kQ4_0:
         multiply<GgufType::kQ4_0>(part, rows, work, next, ring, control);
@@ -315,9 +337,10 @@ __device__ void run_linear(const WalkArgs& a, int s, uint8_t* memory, Ring& ring
     const WalkPart &gate = step.part[0], &up = step.part[1];
     const Rows rows = my_rows(gate.n);
     for (int i = threadIdx.x; i < rows.count; i += kThreads) {
-      const float g = row_result(gate, slots, i, rows.begin + i);
-      const float u = row_result(up, slots + rows.count * gate.units, i, rows.begin + i);
-      store1(gate.out, gate.out_dtype, rows.begin + i, activate(g, step.activation) * u);
+      const int column = rows.begin + i;
+      const float g = row_result(gate, slots, i, column);
+      const float u = row_result(up, slots + rows.count * gate.units, i, column);
+      store1(gate.out, gate.out_dtype, column, activate(g, step.activation) * u);
     }
     return;
   }
@@ -393,6 +416,7 @@ __global__ void __launch_bounds__(kThreads + 32, 1) walk_kernel(const __grid_con
 bool walk_supports(GgufType type, int head_dim) {
   switch (type) {
     case GgufType::kBF16:
+    case kWalkFp8:
     case GgufType::kQ4_0:
     case GgufType::kQ8_0:
     case GgufType::kQ4_K:

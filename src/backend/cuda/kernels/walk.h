@@ -13,6 +13,9 @@
 
 namespace baize::cuda {
 
+/// Stands for fp8 rows with a scale each among the types of weights: no walk reads f32.
+constexpr GgufType kWalkFp8 = GgufType::kF32;
+
 enum class WalkKind : int { kLinear, kAttention };
 /// Where the input of a linear comes from.
 enum class WalkInput : int {
@@ -25,9 +28,10 @@ enum class WalkInput : int {
 struct WalkPart {
   const uint8_t* w;
   const float* bias;
+  const float* scales;  // of fp8 rows
   void* out;
   DType out_dtype;
-  GgufType type;  // kBF16 or a block type
+  GgufType type;  // kBF16, kWalkFp8 or a block type
   int n;
   int units;  // of 1,024 weights a row
   float alpha;
@@ -90,6 +94,7 @@ constexpr int kWalkGroup = 4;      // query heads a pass over the keys serves
 
 constexpr int walk_unit_bytes(GgufType type) {
   if (type == GgufType::kBF16) return 2 * kUnitWeights;
+  if (type == kWalkFp8) return kUnitWeights;
   return unit_bytes(block_map(type, type != GgufType::kQ4_K && type != GgufType::kQ5_K));
 }
 /// Units of one stage: a multiple of the eight warps that share it.

@@ -1,5 +1,5 @@
 // Speed of the CUDA backend on models of real shapes with random weights, through the one forward:
-//   cuda_bench [1b|8b|8b-q4km|8b-fp8 ...] [--decode B,...] [--prefill N,...] [--prompts B] [--tokens N]   ("": none)
+//   cuda_bench [1b|8b|8b-q4km|8b-fp8|30b-a3b ...] [--decode B,...] [--prefill N,...] [--prompts B] [--tokens N]
 // Decode: batch B, prompts of 512, tokens/s = B * N / (T(N + 1 new tokens) - T(1 new token)), greedy, best of 2, host
 // work included. Prefill: B prompts (1) of N. Floors: bytes of weights and cache over 4.27 TB/s; 720 TFLOP/s (fp8:
 // 1,230).
@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -29,15 +30,18 @@ struct Config {
   int64_t hidden, layers, heads, kv_heads, head_dim, ff, vocab;
   float theta;
   bool tied;
-  bool q4km;         // llama.cpp's mix: Q4_K, with Q6_K for half of the v and down matrices and the head
-  bool fp8 = false;  // a scale a row; the head in bf16, as such checkpoints have it
+  bool q4km;  // llama.cpp's mix: Q4_K, with Q6_K for half of the v and down matrices and the head
+  bool qk_norm = false;
+  int64_t experts = 0, top_k = 0;  // of `ff` each; 0: a dense feed-forward
+  bool fp8 = false;                // a scale a row; the head in bf16, as such checkpoints have it
 };
-// Shapes: Llama 3.2 1B and Llama 3.1 8B.
+// Shapes: Llama 3.2 1B, Llama 3.1 8B, Qwen3-30B-A3B.
 constexpr Config kConfigs[] = {
     {"1b", 2048, 16, 32, 8, 64, 8192, 128256, 500000, true, false},
     {"8b", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, false},
     {"8b-q4km", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, true},
-    {"8b-fp8", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, false, true},
+    {"8b-fp8", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, false, false, 0, 0, true},
+    {"30b-a3b", 2048, 48, 32, 4, 128, 768, 151936, 1000000, false, false, true, 128, 8},
 };
 
 class Bench {
@@ -70,6 +74,12 @@ class Bench {
     return {Tensor(at, DType::kF32, {dim}, backend_.place()), 1e-5f};
   }
   void make_model();
+  FfnBlock dense(int64_t layer);
+  MoeBlock mixture();
+  Linear expert(const LinearShape& shape, char*& at);
+  // Of all weights, what a step of so many rows is likely to read, and multiplies a row with.
+  double bytes_read(int64_t rows) const;
+  double params_used() const;
   void make_cache(int64_t batch, int64_t max_tokens);
   // One step over `rows` rows of `seqs` sequences from `first` on, at position `at`; leaves the tokens chosen.
   void step(int64_t first, int64_t seqs, int64_t rows, int64_t at);
@@ -80,7 +90,9 @@ class Bench {
   Config config_;
   Model model_;
   std::vector<Buffer> buffers_;
-  int64_t weight_bytes_ = 0, linear_params_ = 0;
+  int64_t weight_bytes_ = 0, linear_params_ = 0;  // without experts
+  int64_t expert_params_ = 0;                     // of all experts
+  std::map<int64_t, Buffer> blocks_of_;           // some random rows, by their length
 
   Buffer pool_, arrays_, arena_logits_;
   std::vector<KvView> views_;
@@ -137,6 +149,72 @@ void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes) {
   }
 }
 
+FfnBlock Bench::dense(int64_t layer) {
+  const Config& c = config_;
+  FfnBlock f;
+  f.ff = c.ff;
+  f.gate_up.count = 2;
+  const LinearShape up_shapes[] = {{format(false, layer), c.ff, c.hidden}, {format(false, layer), c.ff, c.hidden}};
+  fill(std::span(f.gate_up.part).first(2), up_shapes);
+  const LinearShape down_shape[] = {{format(true, layer), c.hidden, c.ff}};
+  fill({&f.down, 1}, down_shape);
+  return f;
+}
+
+// Copies of the same random rows, made on the device: tens of gigabytes take seconds.
+Linear Bench::expert(const LinearShape& shape, char*& at) {
+  constexpr int64_t kRows = 256;
+  const int64_t row_bytes = shape.k * 2, bytes = shape.n * row_bytes;
+  Buffer& block = blocks_of_[shape.k];
+  if (block.bytes() == 0) {
+    const std::vector<float> values = test::normals(kRows * shape.k, 1 / std::sqrt(static_cast<float>(shape.k)));
+    std::vector<uint16_t> rounded(values.size());
+    for (size_t i = 0; i < values.size(); ++i) rounded[i] = f32_to_bf16(values[i]);
+    block = backend_.allocate(kRows * row_bytes);
+    backend_.upload(block.data(), rounded.data(), kRows * row_bytes);
+  }
+  Linear linear;
+  linear.shape = shape;
+  choose_kernels(backend_.linear_kernels(), Compute::kAuto, linear);
+  linear.w = Tensor(at, DType::kU8, {bytes}, backend_.place());
+  for (int64_t done = 0; done < bytes; done += kRows * row_bytes) {
+    backend_.copy(at + done, block.data(), std::min(kRows * row_bytes, bytes - done));
+  }
+  at += bytes;
+  expert_params_ += shape.n * shape.k;
+  return linear;
+}
+
+MoeBlock Bench::mixture() {
+  const Config& c = config_;
+  const QuantFormat bf16 = QuantFormat::plain(DType::kBF16);
+  MoeBlock moe;
+  const LinearShape router[] = {{bf16, c.experts, c.hidden}};
+  fill({&moe.router, 1}, router);
+  moe.route.top_k = c.top_k;
+  moe.route.renormalise = true;
+  auto* at = static_cast<char*>(hold(c.experts * 3 * c.ff * c.hidden * 2));
+  for (int64_t e = 0; e < c.experts; ++e) {
+    moe.gate.push_back(expert({bf16, c.ff, c.hidden}, at));
+    moe.up.push_back(expert({bf16, c.ff, c.hidden}, at));
+    moe.down.push_back(expert({bf16, c.hidden, c.ff}, at));
+  }
+  return moe;
+}
+
+double Bench::bytes_read(int64_t rows) const {
+  if (config_.experts == 0) return static_cast<double>(weight_bytes_);
+  const double left_out = 1 - static_cast<double>(config_.top_k) / static_cast<double>(config_.experts);
+  return static_cast<double>(weight_bytes_) +
+         2 * static_cast<double>(expert_params_) * (1 - std::pow(left_out, static_cast<double>(rows)));
+}
+
+double Bench::params_used() const {
+  const double part =
+      config_.experts == 0 ? 0 : static_cast<double>(config_.top_k) / static_cast<double>(config_.experts);
+  return static_cast<double>(linear_params_) + part * static_cast<double>(expert_params_);
+}
+
 void Bench::make_model() {
   const Config& c = config_;
   model_.precision = backend_.precision(Compute::kAuto);
@@ -167,17 +245,15 @@ void Bench::make_model() {
     fill(std::span(a.qkv.part).first(3), qkv_shapes);
     const LinearShape o_shape[] = {{format(false, l), c.hidden, q}};
     fill({&a.o, 1}, o_shape);
-    FfnBlock f;
-    f.ff = c.ff;
-    f.gate_up.count = 2;
-    const LinearShape up_shapes[] = {{format(false, l), c.ff, c.hidden}, {format(false, l), c.ff, c.hidden}};
-    fill(std::span(f.gate_up.part).first(2), up_shapes);
-    const LinearShape down_shape[] = {{format(true, l), c.hidden, c.ff}};
-    fill({&f.down, 1}, down_shape);
+    if (c.qk_norm) a.qkv_args.q_norm = a.qkv_args.k_norm = norm(c.head_dim);
     attn.pre = norm(c.hidden);
     attn.block = a;
     ffn.pre = norm(c.hidden);
-    ffn.block = f;
+    if (c.experts > 0) {
+      ffn.block = mixture();
+    } else {
+      ffn.block = dense(l);
+    }
     model_.layers.push_back({{attn, ffn}, {}, {}});
   }
   model_.final_norm = norm(c.hidden);
@@ -308,8 +384,8 @@ void Bench::decode(int64_t batch, int64_t tokens) {
   const double rate = static_cast<double>(batch * tokens) / best;
   const Token last_token = chosen_[0];
   const double cache = static_cast<double>(batch * 576 * config_.layers * config_.kv_heads * config_.head_dim * 4);
-  const double floor_s = std::max((static_cast<double>(weight_bytes_) + cache) / kBandwidth,
-                                  2.0 * static_cast<double>(batch * linear_params_) / flops_per_second());
+  const double floor_s = std::max((bytes_read(batch) + cache) / kBandwidth,
+                                  2.0 * static_cast<double>(batch) * params_used() / flops_per_second());
   // The same step again and again without waiting for its token: what the device alone takes, and the host alone.
   chosen_.assign(static_cast<size_t>(batch), 1);
   wait_ = false;
@@ -336,10 +412,10 @@ void Bench::prefill(int64_t batch, int64_t length) {
   const double attention =
       2.0 * static_cast<double>(length * length * config_.heads * config_.head_dim * config_.layers);
   const double flops =
-      (2.0 * static_cast<double>(linear_params_ - config_.vocab * config_.hidden) * static_cast<double>(length) +
+      (2.0 * (params_used() - static_cast<double>(config_.vocab * config_.hidden)) * static_cast<double>(length) +
        attention) *
       static_cast<double>(batch);
-  const double floor_s = std::max(flops / flops_per_second(), static_cast<double>(weight_bytes_) / kBandwidth);
+  const double floor_s = std::max(flops / flops_per_second(), bytes_read(batch * length) / kBandwidth);
   fmt::print("{:8} prefill {:>3} x {:<5} {:10.1f} tok/s  {:8.3f} ms       {:5.1f} % of floor  token {}\n", config_.name,
              batch, length, static_cast<double>(batch * length) / best, 1e3 * best, 100 * floor_s / best, chosen_[0]);
   std::fflush(stdout);

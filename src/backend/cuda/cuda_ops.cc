@@ -178,6 +178,8 @@ void CudaOps::run(const Op& op) {
       if (op.by_rows) attention_rows(s, op.args, o.step_, op.q, op.kv, op.out, op.plan, op.partials, o.counters_);
     }
     void operator()(const GatherOp& op) const { gather_rows(s, op.x, o.step_.out_rows, op.out); }
+    void operator()(const RouteOp& op) const { cuda::route(s, op.args, o.step_, op.logits, op.routing); }
+    void operator()(const ExpertsOp& op) const { run_experts(s, op, o.exec_.sms); }
     void operator()(const OtherOp& op) const { op.run(s, o.step_); }
   };
   std::visit(Runner{*this, exec_.stream}, op);

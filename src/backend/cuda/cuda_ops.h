@@ -37,6 +37,9 @@ class CudaOps : public Ops {
   void do_qk_norm_rope_store(const QkvArgs& args, const Tensor& qkv, const KvView& kv, const Tensor& q) override;
   void do_attention(const AttnArgs& args, const Tensor& q, const KvView& kv, const Tensor& out) override;
   void do_gather_out_rows(const Tensor& x, const Tensor& out) override;
+  // cuda_expert_ops.cc
+  void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing) override;
+  void do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) override;
   // cuda_other_ops.cc
   void do_norm_variant(const Tensor& x, const Norm& norm, const Tensor& out) override;
   void do_activate(const ActArgs& args, const Tensor& x, const Tensor& out) override;
@@ -51,8 +54,6 @@ class CudaOps : public Ops {
                        const Tensor& q) override;
   void do_select(const SelectArgs& args, const Tensor& q, const Tensor& weights, const KvView& keys,
                  const Tensor& selected) override;
-  void do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing) override;
-  void do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) override;
   void do_causal_conv(const ConvArgs& args, const Tensor& x, const KvView& state) override;
   void do_decay(const DecayArgs& args, const Tensor& a, const Tensor& decay) override;
   void do_recurrence(const RecurrenceArgs& args, const RecurrenceInputs& in, const KvView& state,
@@ -78,7 +79,9 @@ class CudaOps : public Ops {
     const void *linears, *up, *down;
     auto operator<=>(const ExpertKey&) const = default;
   };
-  const ExpertParts& expert_parts(const Experts& experts);
+  const ExpertParts& expert_parts(const Experts& experts, bool tiles);
+  template <typename T>
+  const T* keep_on_device(const std::vector<T>& values);
   // A small step that came before: how to run it again.
   struct Known {
     int uses = 0;

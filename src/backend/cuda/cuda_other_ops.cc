@@ -1,6 +1,5 @@
 // The ops of CudaOps that few models need: each is recorded as an OtherOp, and a step that has one runs directly.
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "backend/cuda/check.h"
@@ -83,92 +82,6 @@ void CudaOps::do_select(const SelectArgs& args, const Tensor& q, const Tensor& w
   scores.shape = {floats / longest, longest};
   record_other("select", [=](cudaStream_t s, const StepInput& input) {
     cuda::select(s, args, input, q, weights, keys, selected, scores);
-  });
-}
-
-void CudaOps::do_route(const RouteArgs& args, const Tensor& logits, const Routing& routing) {
-  record_other("route", [=](cudaStream_t s, const StepInput& input) { cuda::route(s, args, input, logits, routing); });
-}
-
-namespace {
-
-// What the kernels need of one matrix an expert; the device's part is filled in by the caller.
-ExpertPart part_of(std::span<const Linear> linears, std::vector<ExpertWeights>& host) {
-  if (linears.empty()) return {};
-  const Linear& first = linears[0];
-  ExpertPart part{first.shape, nullptr, first.kernel(1).pack != nullptr, true};
-  for (const Linear& linear : linears) {
-    if (linear.shape.format != first.shape.format || linear.kernel(1).pack != first.kernel(1).pack) {
-      unsupported("the CUDA backend has no layers whose experts are stored in different formats: use --backend cpu");
-    }
-    const auto* w = static_cast<const uint8_t*>(linear.w.data);
-    part.wide = part.wide && reinterpret_cast<uintptr_t>(w) % 16 == 0;
-    host.push_back({w, linear.bias.present() ? static_cast<const float*>(linear.bias.data) : nullptr, linear.alpha,
-                    static_cast<const float*>(linear.scales.data)});
-  }
-  return part;
-}
-
-}  // namespace
-
-// A CudaOps serves one model, whose matrices stay where they are.
-const CudaOps::ExpertParts& CudaOps::expert_parts(const Experts& experts) {
-  const ExpertKey key{experts.up.data(), experts.up[0].w.data, experts.down[0].w.data};
-  if (const auto at = expert_parts_.find(key); at != expert_parts_.end()) return at->second;
-  std::vector<ExpertWeights> host;
-  ExpertParts parts;
-  parts.gate = part_of(experts.gate, host);
-  const size_t up = host.size();
-  parts.up = part_of(experts.up, host);
-  const size_t down = host.size();
-  parts.down = part_of(experts.down, host);
-  const size_t bytes = host.size() * sizeof(ExpertWeights);
-  void* memory = nullptr;
-  check(cudaMalloc(&memory, bytes), "hold the addresses of experts");
-  expert_memory_.push_back(memory);
-  check(cudaMemcpyAsync(memory, host.data(), bytes, cudaMemcpyHostToDevice, exec_.stream), "upload addresses");
-  check(cudaStreamSynchronize(exec_.stream), "upload addresses");
-  const auto* device = static_cast<const ExpertWeights*>(memory);
-  parts.gate.experts = device;
-  parts.up.experts = device + up;
-  parts.down.experts = device + down;
-  return expert_parts_[key] = parts;
-}
-
-void CudaOps::do_experts(const Experts& experts, const Tensor& x, const Routing& routing, const Tensor& out) {
-  if (!routing.weights.present() || experts.down.empty()) {
-    unsupported("the CUDA backend has no attention of experts yet: use --backend cpu");
-  }
-  const int64_t pairs = x.shape[0] * routing.ids.shape[1];
-  const int64_t gate_n = experts.gate.empty() ? 0 : experts.gate[0].shape.n, up_n = experts.up[0].shape.n;
-  const Scope scope(*this);
-  const bool in_bf16 = x.dtype == DType::kBF16 && x.shape[1] % 8 == 0 && x.strides[0] % 8 == 0 &&
-                       reinterpret_cast<uintptr_t>(x.data) % 16 == 0 && experts.down[0].shape.k % 8 == 0;
-  PairGroups groups = plan_pair_groups(pairs, std::ssize(experts.up), in_bf16);
-  groups.order = temp(DType::kI32, {std::max<int64_t>(1, pairs)});
-  groups.items = temp(DType::kI32, {std::max<int64_t>(1, groups.item_slots), 4});
-  groups.count = temp(DType::kI32, {1});
-  const Tensor up = temp(x.dtype, {pairs, gate_n + up_n});
-  const Tensor active = temp(x.dtype, {pairs, experts.down[0].shape.k});
-  const Tensor results = temp(x.dtype, {pairs, out.shape[1]});
-  if (dry() || pairs == 0) return;
-  const ExpertParts parts = expert_parts(experts);
-  const Tensor factors = experts.weigh_input ? routing.weights : Tensor{};
-  const Tensor weights = experts.weigh_input ? Tensor{} : routing.weights;
-  record_other("group rows by expert",
-               [=](cudaStream_t s, const StepInput&) { cuda::group_pairs(s, groups, routing.ids); });
-  record_other("experts, first matrices", [=](cudaStream_t s, const StepInput&) {
-    if (gate_n > 0) cuda::multiply_experts(s, parts.gate, groups, x, factors, up.columns(0, gate_n));
-    cuda::multiply_experts(s, parts.up, groups, x, factors, up.columns(gate_n, up_n));
-  });
-  const ActArgs activation = experts.activation;
-  record_other("activate experts",
-               [=](cudaStream_t s, const StepInput&) { cuda::activate(s, activation, up, active); });
-  record_other("experts, second matrix", [=](cudaStream_t s, const StepInput&) {
-    cuda::multiply_experts(s, parts.down, groups, active, {}, results);
-  });
-  record_other("sum experts", [=](cudaStream_t s, const StepInput&) {
-    cuda::combine_experts(s, groups, results, routing.ids, weights, out);
   });
 }
 

@@ -48,6 +48,14 @@ class Hasher {
     add(r.theta);
     add(r.dynamic_length);
   }
+  void add(const Routing& r) {
+    add(r.ids);
+    add(r.weights);
+  }
+  void add(const ActArgs& a) {
+    add(a.kind);
+    for (const float v : {a.limit, a.up_shift, a.sparsity, a.alpha_p, a.alpha_n, a.beta, a.eps}) add(v);
+  }
   uint64_t value() const { return state_; }
 
  private:
@@ -124,6 +132,35 @@ struct AddOpFields {
   void operator()(const GatherOp& op) const {
     h.add(op.x);
     h.add(op.out);
+  }
+  void operator()(const RouteOp& op) const {
+    const RouteArgs& a = op.args;
+    h.add(a.score);
+    for (const int64_t v : {a.top_k, a.groups, a.top_groups}) h.add(v);
+    for (const bool v : {a.group_by_two, a.renormalise, a.softmax_last}) h.add(v);
+    for (const float v : {a.norm_min, a.scale, a.sparse_mixer}) h.add(v);
+    h.add(a.bias);
+    h.add(a.by_token);
+    h.add(op.logits);
+    h.add(op.routing);
+  }
+  void operator()(const ExpertsOp& op) const {
+    for (const ExpertPart* part : {&op.gate, &op.up, &op.down}) {
+      h.add(static_cast<const void*>(part->experts));
+      h.add(static_cast<const void*>(part->maps));
+      h.add(part->shape.n);
+      h.add(part->shape.k);
+    }
+    h.add(op.activation);
+    h.add(op.weigh_input);
+    h.add(op.routing);
+    h.add(op.groups.rows_of_item);
+    h.add(op.groups.most_items);
+    h.add(op.tiles);
+    for (const Tensor* t :
+         {&op.x, &op.out, &op.groups.order, &op.groups.items, &op.groups.count, &op.up_rows, &op.active, &op.results}) {
+      h.add(*t);
+    }
   }
   void operator()(const OtherOp& op) const { h.add(static_cast<const void*>(op.name)); }
 };

@@ -58,6 +58,25 @@ struct AttentionOp {
 struct GatherOp {
   Tensor x, out;
 };
+struct RouteOp {
+  RouteArgs args;
+  Tensor logits;
+  Routing routing;
+};
+struct ExpertsOp {
+  ExpertPart gate, up, down;
+  ActArgs activation;
+  bool weigh_input;
+  Tensor x;
+  Routing routing;
+  Tensor out;
+  // workspace
+  PairGroups groups;
+  bool tiles;      // expert_tiles.cu; else experts.cu
+  Tensor up_rows;  // a row a pair, gate|up; not of tiles
+  Tensor active;   // a row a pair; of tiles: in the order of the groups
+  Tensor results;  // a row a pair
+};
 
 /// Any other op: launched by `run`, with the step's arrays. A step that has one is neither known again nor replayed.
 struct OtherOp {
@@ -65,7 +84,11 @@ struct OtherOp {
   const char* name;  // what it does, for BAIZE_CUDA_TIMES
 };
 
-using Op = std::variant<EmbedOp, LinearOp, NormOp, AddOp, AddNormOp, GatedOp, QkvOp, AttentionOp, GatherOp, OtherOp>;
+using Op = std::variant<EmbedOp, LinearOp, NormOp, AddOp, AddNormOp, GatedOp, QkvOp, AttentionOp, GatherOp, RouteOp,
+                        ExpertsOp, OtherOp>;
+
+/// Launches the kernels of one op (cuda_expert_ops.cc).
+void run_experts(cudaStream_t stream, const ExpertsOp& op, int sms);
 
 /// Of steps without OtherOps. Equal for steps whose launches are equal: same ops, addresses, shapes and constants.
 uint64_t hash_step(const std::vector<Op>& ops, const StepInput& input);

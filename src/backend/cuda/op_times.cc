@@ -32,6 +32,11 @@ struct Name {
                        op.tiles ? op.by_rows ? " by tiles and rows" : " by tiles" : "");
   }
   std::string operator()(const GatherOp& op) const { return "gather " + shape_of(op.out); }
+  std::string operator()(const RouteOp& op) const { return "route " + shape_of(op.logits); }
+  std::string operator()(const ExpertsOp& op) const {
+    return fmt::format("experts {} of {} by {}, {} chosen{}", op.groups.pairs, op.groups.experts, op.up.shape.n,
+                       op.routing.ids.shape[1], op.tiles ? fmt::format(", tiles of {}", op.groups.rows_of_item) : "");
+  }
   std::string operator()(const OtherOp& op) const { return op.name; }
 };
 

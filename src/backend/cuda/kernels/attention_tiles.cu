@@ -2,8 +2,6 @@
 // 2024) over the paged cache. A block takes a tile of 128 rows of one sequence and one query head, each of its two
 // warpgroups 64 of them; keys and values stream through two stages of shared memory. Two blocks share a multiprocessor,
 // so that one multiplies while the other takes exponentials.
-#include <cuda.h>
-
 #include <algorithm>
 
 #include "backend/cuda/check.h"
@@ -13,6 +11,7 @@
 #include "backend/cuda/kernels/mma.cuh"
 #include "backend/cuda/kernels/paged.h"
 #include "backend/cuda/kernels/wgmma.cuh"
+#include "backend/cuda/tensor_map.h"
 
 namespace baize::cuda {
 
@@ -295,28 +294,10 @@ __global__ void __launch_bounds__(Tile<kDim>::kThreads, Tile<kDim>::kBlocks)
 }
 
 // Keys or values of a layer: [pages, kv_heads, tokens of a page, dimensions], copied in swizzled panels.
-CUtensorMap tensor_map(const Tensor& t) {
-  using Encode = CUresult (*)(CUtensorMap*, CUtensorMapDataType, cuuint32_t, void*, const cuuint64_t*,
-                              const cuuint64_t*, const cuuint32_t*, const cuuint32_t*, CUtensorMapInterleave,
-                              CUtensorMapSwizzle, CUtensorMapL2promotion, CUtensorMapFloatOOBfill);
-  static const Encode encode = [] {
-    void* found = nullptr;
-    cudaDriverEntryPointQueryResult status{};
-    check(cudaGetDriverEntryPointByVersion("cuTensorMapEncodeTiled", &found, 12000, cudaEnableDefault, &status),
-          "find the driver's tensor maps");
-    return reinterpret_cast<Encode>(found);
-  }();
-  const auto size = [&](int i) { return static_cast<cuuint64_t>(t.shape[i]); };
-  const auto bytes = [&](size_t i) { return static_cast<cuuint64_t>(t.strides[i]) * 2; };
-  const cuuint64_t sizes[4] = {size(3), size(1), size(2), size(0)};
-  const cuuint64_t strides[3] = {bytes(1), bytes(2), bytes(0)};
-  const cuuint32_t box[4] = {64, kBoxKeys, 1, 1}, steps[4] = {1, 1, 1, 1};
-  CUtensorMap map{};
-  const CUresult result = encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, t.data, sizes, strides, box, steps,
-                                 CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
-                                 CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE);
-  if (result != CUDA_SUCCESS) unsupported("the cache's layout cannot be described to the GPU's copy engine");
-  return map;
+CUtensorMap cache_map(const Tensor& t) {
+  const int64_t sizes[] = {t.shape[3], t.shape[1], t.shape[2], t.shape[0]};
+  const int64_t strides[] = {t.strides[1], t.strides[2], t.strides[0]}, box[] = {64, kBoxKeys, 1, 1};
+  return tensor_map(t.data, sizes, strides, box);
 }
 
 template <int kDim>
@@ -328,7 +309,7 @@ void run(cudaStream_t stream, const TilesArgs& a, const KvView& kv, int64_t head
   const dim3 grid(static_cast<unsigned>(heads),
                   static_cast<unsigned>(rows / T::kRows + std::min<int64_t>(a.seqs, rows / a.least_rows)));
   launch("attend many rows", attention_tiles_kernel<kDim>, grid, dim3(T::kThreads), T::kSharedBytes, stream, a,
-         tensor_map(kv.k), tensor_map(kv.v));
+         cache_map(kv.k), cache_map(kv.v));
 }
 
 }  // namespace

@@ -326,31 +326,48 @@ __global__ void __launch_bounds__(256, 1) expert_matrix_kernel(const __grid_cons
   }
 }
 
-// out[row] = the sum over its pairs of weight * result.
+// out[row] = the sum over its pairs of weight * result. kWide: eight columns a thread.
+template <bool kWide>
 __global__ void __launch_bounds__(256)
     combine_kernel(Mat results, const int* ids, const float* weights, int top_k, int experts, Mat out) {
+  constexpr int kStep = kWide ? 8 : 1;
   pdl_launch();
   pdl_wait();
   const int64_t row = blockIdx.x;
-  const int i = blockIdx.y * 256 + threadIdx.x;
+  const int i = (blockIdx.y * 256 + threadIdx.x) * kStep;
   if (i >= out.cols) return;
-  float sum = 0;
+  float sum[kStep] = {};
+#pragma unroll 4
   for (int k = 0; k < top_k; ++k) {
     const int64_t pair = row * top_k + k;
     if (ids[pair] < 0 || ids[pair] >= experts) continue;
     const float weight = weights != nullptr ? weights[pair] : 1.0f;
-    sum += weight * load1(results.data, results.dtype, pair * results.stride + i);
+    float v[kStep];
+    if constexpr (kWide) {
+      load8(results.data, results.dtype, pair * results.stride + i, v);
+    } else {
+      v[0] = load1(results.data, results.dtype, pair * results.stride + i);
+    }
+#pragma unroll
+    for (int j = 0; j < kStep; ++j) sum[j] += weight * v[j];
   }
-  store1(out.data, out.dtype, row * out.stride + i, sum);
+  if constexpr (kWide) {
+    store8(out.data, out.dtype, row * out.stride + i, sum);
+  } else {
+    store1(out.data, out.dtype, row * out.stride + i, sum[0]);
+  }
 }
 
 }  // namespace
 
-PairGroups plan_pair_groups(int64_t pairs, int64_t experts, bool in_bf16) {
+PairGroups plan_pair_groups(int64_t pairs, int64_t experts, PairProducts products) {
   PairGroups groups;
   groups.pairs = pairs;
   groups.experts = experts;
-  groups.rows_of_item = pairs <= kFewRows * experts ? kFewRows : in_bf16 ? kMatrixRows : kTileRows;
+  groups.rows_of_item = pairs <= kFewRows * experts           ? kFewRows
+                        : products == PairProducts::kMatrices ? kMatrixRows
+                                                              : kTileRows;
+  if (products == PairProducts::kTiles) groups.rows_of_item = expert_tile_pairs(pairs, experts);
   groups.most_items = std::min(pairs, pairs / groups.rows_of_item + experts);
   groups.item_slots = std::min(pairs, pairs / kFewRows + experts);
   return groups;
@@ -396,10 +413,12 @@ void multiply_experts(cudaStream_t stream, const ExpertPart& part, const PairGro
 
 void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor& results, const Tensor& ids,
                      const Tensor& weights, const Tensor& out) {
-  const Mat to = mat(out);
-  launch("sum experts", combine_kernel,
-         dim3(static_cast<unsigned>(to.rows), static_cast<unsigned>((to.cols + 255) / 256)), dim3(256), 0, stream,
-         mat(results), static_cast<const int*>(ids.data),
+  const Mat to = mat(out), from = mat(results);
+  const bool is_wide = wide(from) && wide(to);
+  const int columns = is_wide ? 256 * 8 : 256;
+  launch("sum experts", is_wide ? combine_kernel<true> : combine_kernel<false>,
+         dim3(static_cast<unsigned>(to.rows), static_cast<unsigned>((to.cols + columns - 1) / columns)), dim3(256), 0,
+         stream, from, static_cast<const int*>(ids.data),
          weights.present() ? static_cast<const float*>(weights.data) : nullptr, static_cast<int>(ids.shape[1]),
          static_cast<int>(groups.experts), to);
 }

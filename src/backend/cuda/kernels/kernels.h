@@ -2,6 +2,7 @@
 // bugs, launch failures throw Error. Tensors are device memory.
 #pragma once
 
+#include <cuda.h>
 #include <cuda_runtime.h>
 
 #include <climits>
@@ -124,7 +125,8 @@ struct ExpertPart {
   LinearShape shape;
   const ExpertWeights* experts = nullptr;  // on the device
   bool planar = false;
-  bool wide = false;  // all begin at multiples of 16 bytes
+  bool wide = false;                  // all begin at multiples of 16 bytes
+  const CUtensorMap* maps = nullptr;  // of each, on the device: boxes of 64 by 64; where expert_tiles.cu is used
 };
 /// Pairs by expert, and the items that blocks take.
 struct PairGroups {
@@ -136,8 +138,10 @@ struct PairGroups {
   Tensor items;  // i32 [item_slots, 4]
   Tensor count;  // i32 [1]
 };
-/// in_bf16: all rows are bf16, of whole 16 bytes, and begin at multiples of 16.
-PairGroups plan_pair_groups(int64_t pairs, int64_t experts, bool in_bf16);
+/// How pairs are multiplied: by expert_tiles.cu, or by experts.cu; kMatrices: all rows are bf16, of whole 16 bytes, and
+/// begin at multiples of 16.
+enum class PairProducts { kTiles, kMatrices, kAny };
+PairGroups plan_pair_groups(int64_t pairs, int64_t experts, PairProducts products);
 void group_pairs(cudaStream_t stream, const PairGroups& groups, const Tensor& ids);
 /// out[pair] = product of the pair's expert with its row of x (a row a pair, or a row for each `top_k` pairs), times
 /// factors[pair] if present (before bias).
@@ -146,6 +150,16 @@ void multiply_experts(cudaStream_t stream, const ExpertPart& part, const PairGro
 /// out[row] = the sum over its pairs of weight * results[pair]; weights absent: 1.
 void combine_experts(cudaStream_t stream, const PairGroups& groups, const Tensor& results, const Tensor& ids,
                      const Tensor& weights, const Tensor& out);
+
+// expert_tiles.cu: bf16 weights, rows and results, all of whole 16 bytes; no biases.
+/// Pairs of an item, of one expert, for so many of all.
+int expert_tile_pairs(int64_t pairs, int64_t experts);
+/// active[i] = act(gate . x) * (up . x) of the i-th pair in order. `gate` without maps: `up` holds gate|up.
+void expert_tiles_up(cudaStream_t stream, const ExpertPart& gate, const ExpertPart& up, const PairGroups& groups,
+                     const Tensor& x, Activation activation, const Tensor& active, int sms);
+/// results[pair] = down . active[its place in order].
+void expert_tiles_down(cudaStream_t stream, const ExpertPart& down, const PairGroups& groups, const Tensor& active,
+                       const Tensor& results, int sms);
 
 // qkv_variant.cu, attention_variant.cu
 void qkv_variant(cudaStream_t stream, const QkvArgs& args, const StepInput& input, const Tensor& qkv, const KvView& kv,

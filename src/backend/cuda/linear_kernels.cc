@@ -260,7 +260,8 @@ void run_fp8_rows(Exec& base, std::span<const LinearCall> calls, void* workspace
     return reinterpret_cast<uintptr_t>(c.out.data) % 16 != 0 || c.out.strides[0] * dtype_bytes(c.out.dtype) % 16 != 0;
   };
   constexpr int64_t kRowsStep = 8;  // the library has no products of other numbers of rows scaled
-  if (x.shape[0] % kRowsStep != 0 || !quantizes_fp8(x) || std::any_of(calls.begin(), calls.end(), unaligned)) {
+  if (calls[0].linear->shape.format.group != 0 || x.shape[0] % kRowsStep != 0 || !quantizes_fp8(x) ||
+      std::any_of(calls.begin(), calls.end(), unaligned)) {
     return run_dequantized<true>(exec, calls, workspace);
   }
   const Fp8Rows rows = fp8_rows(calls[0].linear->shape, x, workspace);

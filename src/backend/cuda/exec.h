@@ -10,28 +10,21 @@
 #include <tuple>
 #include <vector>
 
+#include "backend/cuda/kernels/kernels.h"
 #include "ops/linear.h"
 
 namespace baize::cuda {
 
 class Gemm;
 
+constexpr int kMaxCounters = 4096;
+
 struct CudaExec : Exec {
   cudaStream_t stream = nullptr;
   int sms = 0;  // multiprocessors
   Gemm* gemm = nullptr;
+  int* counters = nullptr;          // kMaxCounters of them, zero between kernels
   const void* quantized = nullptr;  // workspace of the next linear in which the op before it left its rows quantised
-};
-
-/// Weights and rows in e4m3, with f32 scales of each row of both (group 0), or of each 128 of their values: [k / 128,
-/// n] and [k / 128, m].
-struct Fp8Product {
-  const void* w;
-  const float* w_scales;
-  const void* x;  // [m, k]
-  const float* x_scales;
-  int64_t m, n, k;
-  int group;
 };
 
 /// out = alpha * x . w^T through cuBLASLt: bf16 weights [n, k] and rows, or e4m3 of both; bf16 or f32 results, f32

@@ -215,9 +215,11 @@ bool fp8_fits(const LinearQuery& q) {
 }
 
 int64_t fp8_codes_bytes(int64_t m, int64_t k) { return (m * k + 255) / 256 * 256; }
+int64_t fp8_rows_bytes(const LinearShape& shape, int64_t m) {
+  return (fp8_codes_bytes(m, shape.k) + m * shape.format.scales(shape.k) * 4 + 255) / 256 * 256;
+}
 int64_t fp8_workspace(const LinearShape& shape, int64_t m) {
-  const int64_t quantized = fp8_codes_bytes(m, shape.k) + m * shape.format.scales(shape.k) * 4;
-  return std::max(quantized, many_workspace(shape, m));
+  return std::max(fp8_rows_bytes(shape, m) + fp8_tiles_workspace(m), many_workspace(shape, m));
 }
 
 // Calls from the first on that scale their weights alike.
@@ -247,6 +249,28 @@ bool fp8_follows(const LinearCall& a, const LinearCall& b) {
          static_cast<char*>(a.out.data) + first.shape.n * dtype_bytes(a.out.dtype) == b.out.data;
 }
 
+// From so many rows on the library is ahead, in steps of rows that it takes; the rest are few. Of groups' scales it
+// would want those of each part of the rows by themselves.
+constexpr int64_t kLibraryRows = 257, kLibraryStep = 16;
+
+void multiply_fp8(CudaExec& exec, const Fp8Product& product, const Fp8Result& to) {
+  const int64_t many = product.m >= kLibraryRows && product.group == 0 ? product.m / kLibraryStep * kLibraryStep : 0;
+  if (many > 0) {
+    Fp8Product first = product;
+    first.m = many;
+    exec.gemm->run(exec.stream, first, to.out, to.alpha);
+    if (to.bias.present() || to.softcap > 0) finish_linear(exec.stream, to.out.rows(0, many), to.bias, {to.softcap});
+  }
+  if (many == product.m) return;
+  Fp8Product rest = product;
+  rest.m -= many;
+  rest.x = static_cast<const uint8_t*>(product.x) + many * product.k;
+  rest.x_scales += many;
+  Fp8Result to_rest = to;
+  to_rest.out = to.out.rows(many, rest.m);
+  fp8_tiles(exec.stream, rest, to_rest, exec.sms);
+}
+
 void run_fp8_rows(Exec& base, std::span<const LinearCall> calls, void* workspace) {
   auto& exec = static_cast<CudaExec&>(base);
   const void* quantized = std::exchange(exec.quantized, nullptr);
@@ -259,22 +283,32 @@ void run_fp8_rows(Exec& base, std::span<const LinearCall> calls, void* workspace
   const auto unaligned = [](const LinearCall& c) {
     return reinterpret_cast<uintptr_t>(c.out.data) % 16 != 0 || c.out.strides[0] * dtype_bytes(c.out.dtype) % 16 != 0;
   };
-  constexpr int64_t kRowsStep = 8;  // the library has no products of other numbers of rows scaled
-  if (calls[0].linear->shape.format.group != 0 || x.shape[0] % kRowsStep != 0 || !quantizes_fp8(x) ||
+  Fp8Product product{};
+  product.m = x.shape[0];
+  product.k = x.shape[1];
+  for (const LinearCall& call : calls) product.n += call.linear->shape.n;
+  const Fp8Rows rows = fp8_rows(calls[0].linear->shape, x, workspace);
+  product.group = rows.group;
+  if (!quantizes_fp8(x) || !fp8_tiles_fit(product, kMaxCounters) ||
       std::any_of(calls.begin(), calls.end(), unaligned)) {
     return run_dequantized<true>(exec, calls, workspace);
   }
-  const Fp8Rows rows = fp8_rows(calls[0].linear->shape, x, workspace);
+  product.x = rows.codes;
+  product.x_scales = rows.scales;
   if (quantized != workspace) quantize_fp8(exec.stream, x, rows);
+  auto* partials = static_cast<char*>(workspace) + fp8_rows_bytes(calls[0].linear->shape, product.m);
   for (size_t i = 0; i < calls.size();) {
     const Linear& linear = *calls[i].linear;
-    int64_t n = linear.shape.n;
+    product.w = linear.w.data;
+    product.w_scales = linear.scales.as<const float>();
+    product.n = linear.shape.n;
     size_t end = i + 1;
-    for (; end < calls.size() && fp8_follows(calls[end - 1], calls[end]); ++end) n += calls[end].linear->shape.n;
-    const Fp8Product product{
-        linear.w.data, linear.scales.as<const float>(), rows.codes, rows.scales, x.shape[0], n, x.shape[1], rows.group};
-    exec.gemm->run(exec.stream, product, calls[i].out, linear.alpha);
-    for (; i < end; ++i) finish(exec, calls[i]);
+    for (; end < calls.size() && fp8_follows(calls[end - 1], calls[end]); ++end) {
+      product.n += calls[end].linear->shape.n;
+    }
+    Fp8Result to{calls[i].out, linear.bias, linear.alpha, calls[i].epilogue.softcap, partials, exec.counters};
+    multiply_fp8(exec, product, to);
+    i = end;
   }
 }
 constexpr LinearKernel kFp8Rows = {

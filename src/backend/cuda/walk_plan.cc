@@ -76,7 +76,7 @@ bool Planner::add_parts(const LinearOp& op, const void* x, WalkStep& step) {
     const LinearCall& call = op.calls[static_cast<size_t>(i)];
     const Linear& l = *call.linear;
     const GgufType type = type_of(l.shape.format);
-    const bool plain = type == GgufType::kBF16 || type == kWalkFp8;
+    const bool plain = type == GgufType::kBF16, fp8 = type == kWalkFp8;
     const Pack* pack = nullptr;
     if (call.x.data != x || call.x.dtype != DType::kBF16 || l.shape.k % kUnitWeights != 0 ||
         !walk_supports(type, 128)) {
@@ -85,7 +85,7 @@ bool Planner::add_parts(const LinearOp& op, const void* x, WalkStep& step) {
     pack = l.kernel(1).pack;
     const bool planar = type != GgufType::kBF16 && type != GgufType::kQ4_K && type != GgufType::kQ5_K;
     if ((pack != nullptr) != planar || reinterpret_cast<uintptr_t>(l.w.data) % 16 != 0) return false;
-    (plain ? step.plain : step.quantized) = true;
+    (plain ? step.plain : fp8 ? step.halved : step.quantized) = true;
     if (l.shape.n > (1 << 24)) return false;
     const WalkPart part = {pointer<uint8_t>(l.w),
                            pointer<float>(l.bias),
@@ -100,7 +100,7 @@ bool Planner::add_parts(const LinearOp& op, const void* x, WalkStep& step) {
     if (step.parts == 0 || !merge(step.part[step.parts - 1], part)) step.part[step.parts++] = part;
   }
   step.softcap = op.calls[0].epilogue.softcap;
-  work_bytes_ = std::max(work_bytes_, step.k * (step.plain ? 2 : 0) + (step.quantized ? step.k + step.k / 2 : 0));
+  work_bytes_ = std::max(work_bytes_, walk_input_bytes(step));
   slot_bytes_ = std::max(slot_bytes_, slots * 4);
   return true;
 }

@@ -62,12 +62,14 @@ __device__ void stream_weights(const WalkArgs& a, Control& control, uint8_t* rin
   }
 }
 
-// ---- the input of a linear, as bf16 and quantised to 8 bits, in shared memory
+// ---- the input of a linear, as bf16, quantised to 8 bits, and as halves beside the largest of 16, in shared memory
 
 struct Work {
-  uint16_t* plain;  // [k]
-  int8_t* q;        // [k]
-  float2* scales;   // [k / 16]
+  uint16_t* plain;   // [k]
+  int8_t* q;         // [k]
+  float2* scales;    // [k / 16]
+  uint16_t* halves;  // [k / 512][2][32][8]: of each 16 the first eight, then the others, so that lanes meet other banks
+  float* tops;       // [k / 16]
 };
 __device__ __forceinline__ Work work_of(const WalkStep& step, uint8_t* work) {
   Work w;
@@ -75,17 +77,29 @@ __device__ __forceinline__ Work work_of(const WalkStep& step, uint8_t* work) {
   uint8_t* rest = work + (step.plain ? step.k * 2 : 0);
   w.q = reinterpret_cast<int8_t*>(rest);
   w.scales = reinterpret_cast<float2*>(rest + step.k);
+  rest += step.quantized ? step.k + step.k / 2 : 0;
+  w.halves = reinterpret_cast<uint16_t*>(rest);
+  w.tops = reinterpret_cast<float*>(rest + 2 * step.k);
   return w;
 }
 
 // Values [i, i + 8); a run of 16 belongs to two neighbouring lanes, both of which must call.
 __device__ __forceinline__ void put8(const WalkStep& step, const Work& work, int i, const float (&v)[8]) {
   if (step.plain) store8(work.plain, DType::kBF16, i, v);
-  if (!step.quantized) return;
+  if (!step.quantized && !step.halved) return;
   float top = 0;
 #pragma unroll
   for (int j = 0; j < 8; ++j) top = fmaxf(top, fabsf(v[j]));
   top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+  if (step.halved) {
+    float part[8];
+    const float inverse = top > 0 ? 1.0f / top : 0.0f;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) part[j] = v[j] * inverse;
+    store8(work.halves, DType::kF16, i / 512 * 512 + i % 16 / 8 * 256 + i % 512 / 16 * 8, part);
+    if (i % 16 == 0) work.tops[i / 16] = top;
+  }
+  if (!step.quantized) return;
   const float inverse = top > 0 ? 127.0f / top : 0.0f;
   int sum = 0;
   uint32_t words[2] = {};
@@ -206,22 +220,27 @@ __device__ __forceinline__ float unit_dot(const uint8_t* unit, const Work& work,
     }
     return sum[0] + sum[1] + (sum[2] + sum[3]);
   } else if constexpr (kType == kWalkFp8) {
-    float sum[4] = {};
+    // Sums of eight products of magnitudes up to 448 in halves, then by the largest of their 16 in f32.
+    float sum[2];
 #pragma unroll
     for (int j = 0; j < 2; ++j) {
       const uint4 raw = wide_at(unit + j * 512 + lane * 16);
       const uint32_t w[4] = {raw.x, raw.y, raw.z, raw.w};
+      __half2 part[2];
 #pragma unroll
-      for (int half = 0; half < 2; ++half) {
-        float x[8], low[4], high[4];
-        unpack_bf16(*reinterpret_cast<const uint4*>(work.plain + k0 + j * 512 + lane * 16 + half * 8), x);
-        unpack_e4m3(w[2 * half], low);
-        unpack_e4m3(w[2 * half + 1], high);
-#pragma unroll
-        for (int e = 0; e < 4; ++e) sum[2 * j + half] += low[e] * x[e] + high[e] * x[4 + e];
+      for (int h = 0; h < 2; ++h) {
+        const uint4 halves = *reinterpret_cast<const uint4*>(work.halves + k0 + j * 512 + h * 256 + lane * 8);
+        const uint32_t x[4] = {halves.x, halves.y, halves.z, halves.w};
+        const auto pair = [&](int i) { return *reinterpret_cast<const __half2*>(&x[i]); };
+        part[h] = __hmul2(halves_of_e4m3(w[2 * h]), pair(0));
+        part[h] = __hfma2(halves_of_e4m3(w[2 * h] >> 16), pair(1), part[h]);
+        part[h] = __hfma2(halves_of_e4m3(w[2 * h + 1]), pair(2), part[h]);
+        part[h] = __hfma2(halves_of_e4m3(w[2 * h + 1] >> 16), pair(3), part[h]);
       }
+      const float2 all = __half22float2(__hadd2(part[0], part[1]));
+      sum[j] = work.tops[(k0 + j * 512) / 16 + lane] * (all.x + all.y);
     }
-    return sum[0] + sum[1] + (sum[2] + sum[3]);
+    return sum[0] + sum[1];
   } else {
     return item_dot(load_item<kType, true>(unit, lane), work.q + k0, work.scales + k0 / kRun);
   }
@@ -232,7 +251,8 @@ template <GgufType kType>
 __device__ __forceinline__ void multiply(const WalkPart& part, int rows, const Work& work, float* slots, Ring& state,
                                          Control& control) {
   constexpr int kUnitBytes = walk_unit_bytes(kType), kStageUnits = walk_stage_units(kType);
-  constexpr int kEach = kStageUnits / kGroupWarps, kTogether = 2;  // units of a warp, and whose loads overlap
+  constexpr int kEach = kStageUnits / kGroupWarps;      // units of a warp
+  constexpr int kTogether = kType == kWalkFp8 ? 4 : 2;  // whose loads overlap
   static_assert(kEach % kTogether == 0);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int group = warp / kGroupWarps, member = warp % kGroupWarps;

@@ -46,8 +46,8 @@ struct WalkStep {
   const float* norm_weight;
   float norm_eps;
   int k;
-  bool plain, quantized;  // forms of the input that the parts need
-  bool gated;             // two parts: out of part 0 = activation(part 0) * part 1
+  bool plain, quantized, halved;  // forms of the input that the parts need
+  bool gated;                     // two parts: out of part 0 = activation(part 0) * part 1
   Activation activation;
   float softcap;
   int parts;
@@ -96,6 +96,11 @@ constexpr int walk_unit_bytes(GgufType type) {
   if (type == GgufType::kBF16) return 2 * kUnitWeights;
   if (type == kWalkFp8) return kUnitWeights;
   return unit_bytes(block_map(type, type != GgufType::kQ4_K && type != GgufType::kQ5_K));
+}
+/// Shared memory of the input of a linear in the forms that it needs.
+constexpr int walk_input_bytes(const WalkStep& step) {
+  return step.k * (step.plain ? 2 : 0) + (step.quantized ? step.k + step.k / 2 : 0) +
+         (step.halved ? 2 * step.k + step.k / 4 : 0);
 }
 /// Units of one stage: a multiple of the eight warps that share it.
 constexpr int walk_stage_units(GgufType type) { return kWalkStageBytes / walk_unit_bytes(type) / 8 * 8; }

@@ -186,15 +186,15 @@ void CudaOps::run(const Op& op) {
 }
 
 // A norm or gate whose result the next product takes quantised: both by one kernel.
-bool CudaOps::run_quantizing(const Op& op, const Op& next) {
-  const LinearOp* linear = std::get_if<LinearOp>(&next);
+bool CudaOps::run_quantizing(size_t index) {
+  const LinearOp* linear = index + 1 < ops_.size() ? std::get_if<LinearOp>(&ops_[index + 1]) : nullptr;
   if (linear == nullptr) return false;
-  const LinearCall& call = linear->calls[0];
-  const Tensor& x = call.x;
-  if (!quantizes_rows(*call.linear, x)) return false;
-  const Fp8Rows rows = fp8_rows(call.linear->shape, x, linear->workspace);
-  const auto* end =
-      reinterpret_cast<const char*>(rows.scales + x.shape[0] * call.linear->shape.format.scales(x.shape[1]));
+  const std::span calls(linear->calls.data(), static_cast<size_t>(linear->count));
+  if (!takes_quantized(calls)) return false;
+  const LinearShape& shape = calls[0].linear->shape;
+  const Tensor& x = calls[0].x;
+  const Fp8Rows rows = fp8_rows(shape, x, linear->workspace);
+  const auto* end = reinterpret_cast<const char*>(rows.scales + x.shape[0] * shape.format.scales(shape.k));
   // The workspace was not yet in use when the op was recorded: it may hold what the op reads.
   const auto fits = [&](const Tensor& out, std::initializer_list<Tensor> inputs) {
     const bool apart = std::none_of(inputs.begin(), inputs.end(), [&](const Tensor& t) {
@@ -204,13 +204,15 @@ bool CudaOps::run_quantizing(const Op& op, const Op& next) {
     });
     return apart && quantizes_fp8(out) && out.data == x.data && out.shape == x.shape && out.strides[0] == x.strides[0];
   };
+  const Tensor* plain = read_later(ops_, index + 2, x.data) ? &x : nullptr;
+  const Op& op = ops_[index];
   if (const NormOp* norm = std::get_if<NormOp>(&op); norm != nullptr && fits(norm->out, {norm->x})) {
-    norm_quantize_fp8(exec_.stream, nullptr, norm->x, norm->norm, norm->out, rows);
+    norm_quantize_fp8(exec_.stream, nullptr, norm->x, norm->norm, plain, rows);
   } else if (const AddNormOp* add = std::get_if<AddNormOp>(&op);
              add != nullptr && fits(add->out, {add->residual, add->x})) {
-    norm_quantize_fp8(exec_.stream, &add->residual, add->x, add->norm, add->out, rows);
+    norm_quantize_fp8(exec_.stream, &add->residual, add->x, add->norm, plain, rows);
   } else if (const GatedOp* gated = std::get_if<GatedOp>(&op); gated != nullptr && fits(gated->out, {gated->gate_up})) {
-    gate_quantize_fp8(exec_.stream, gated->gate_up, gated->activation, gated->out, rows);
+    gate_quantize_fp8(exec_.stream, gated->gate_up, gated->activation, plain, rows);
   } else {
     return false;
   }
@@ -220,8 +222,7 @@ bool CudaOps::run_quantizing(const Op& op, const Op& next) {
 
 void CudaOps::run_all() {
   for (size_t i = 0; i < ops_.size(); ++i) {
-    if (i + 1 < ops_.size() && run_quantizing(ops_[i], ops_[i + 1])) continue;
-    run(ops_[i]);
+    if (!run_quantizing(i)) run(ops_[i]);
   }
 }
 

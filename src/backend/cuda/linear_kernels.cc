@@ -271,6 +271,20 @@ void multiply_fp8(CudaExec& exec, const Fp8Product& product, const Fp8Result& to
   fp8_tiles(exec.stream, rest, to_rest, exec.sms);
 }
 
+// Of calls alike: whether rows and results lie as the products want them.
+bool fp8_product_fits(std::span<const LinearCall> calls) {
+  const Tensor& x = calls[0].x;
+  int64_t n = 0;
+  for (const LinearCall& c : calls) {
+    n += c.linear->shape.n;
+    if (reinterpret_cast<uintptr_t>(c.out.data) % 16 != 0) return false;
+    if (c.out.strides[0] * dtype_bytes(c.out.dtype) % 16 != 0) return false;
+  }
+  const bool grouped = calls[0].linear->shape.format.group != 0;
+  const int64_t rows = grouped ? x.shape[0] : std::min(x.shape[0], kLibraryRows);  // that are not the library's
+  return quantizes_fp8(x) && fp8_tiles_fit(rows, n, x.shape[1], kMaxCounters);
+}
+
 void run_fp8_rows(Exec& base, std::span<const LinearCall> calls, void* workspace) {
   auto& exec = static_cast<CudaExec&>(base);
   const void* quantized = std::exchange(exec.quantized, nullptr);
@@ -279,20 +293,13 @@ void run_fp8_rows(Exec& base, std::span<const LinearCall> calls, void* workspace
     run_fp8_rows(base, calls.first(alike), workspace);
     return run_fp8_rows(base, calls.subspan(alike), workspace);
   }
+  if (!fp8_product_fits(calls)) return run_dequantized<true>(exec, calls, workspace);
   const Tensor& x = calls[0].x;
-  const auto unaligned = [](const LinearCall& c) {
-    return reinterpret_cast<uintptr_t>(c.out.data) % 16 != 0 || c.out.strides[0] * dtype_bytes(c.out.dtype) % 16 != 0;
-  };
+  const Fp8Rows rows = fp8_rows(calls[0].linear->shape, x, workspace);
   Fp8Product product{};
   product.m = x.shape[0];
   product.k = x.shape[1];
-  for (const LinearCall& call : calls) product.n += call.linear->shape.n;
-  const Fp8Rows rows = fp8_rows(calls[0].linear->shape, x, workspace);
   product.group = rows.group;
-  if (!quantizes_fp8(x) || !fp8_tiles_fit(product, kMaxCounters) ||
-      std::any_of(calls.begin(), calls.end(), unaligned)) {
-    return run_dequantized<true>(exec, calls, workspace);
-  }
   product.x = rows.codes;
   product.x_scales = rows.scales;
   if (quantized != workspace) quantize_fp8(exec.stream, x, rows);
@@ -333,8 +340,10 @@ Fp8Rows fp8_rows(const LinearShape& shape, const Tensor& x, void* workspace) {
           shape.format.group};
 }
 
-bool quantizes_rows(const Linear& linear, const Tensor& x) {
-  return &linear.kernel(x.shape[0]) == &kFp8Rows && quantizes_fp8(x);
+bool takes_quantized(std::span<const LinearCall> calls) {
+  const bool ours =
+      std::ranges::all_of(calls, [](const LinearCall& c) { return &c.linear->kernel(c.x.shape[0]) == &kFp8Rows; });
+  return ours && fp8_alike(calls) == calls.size() && fp8_product_fits(calls);
 }
 
 }  // namespace baize::cuda

@@ -10,8 +10,9 @@ namespace baize::cuda {
 
 std::span<const LinearKernel* const> linear_kernels();
 
-/// Whether the kernel for these rows quantises them first, into its workspace: the op before it may do that for it.
-bool quantizes_rows(const Linear& linear, const Tensor& x);
+/// Whether the kernel of these calls quantises their rows first, into its workspace, and reads nothing else of them:
+/// the op before may do that for it.
+bool takes_quantized(std::span<const LinearCall> calls);
 /// Where in the workspace.
 Fp8Rows fp8_rows(const LinearShape& shape, const Tensor& x, void* workspace);
 

@@ -298,10 +298,9 @@ int64_t fp8_tiles_workspace(int64_t m) {
   return kMostBlocks * 2 * (rows / 8) * kConsumers * static_cast<int64_t>(sizeof(float4));
 }
 
-bool fp8_tiles_fit(const Fp8Product& p, int64_t counters) {
-  const int64_t columns = (p.n + kTileColumns - 1) / kTileColumns;
-  const int64_t tiles = columns * ((p.m + 63) / 64);  // at least
-  return tiles <= counters && tiles * ((p.k + kStepK - 1) / kStepK) < INT_MAX;
+bool fp8_tiles_fit(int64_t m, int64_t n, int64_t k, int64_t counters) {
+  const int64_t tiles = (n + kTileColumns - 1) / kTileColumns * ((m + 63) / 64);  // at most
+  return tiles <= counters && tiles * ((k + kStepK - 1) / kStepK) < INT_MAX;
 }
 
 void fp8_tiles(cudaStream_t stream, const Fp8Product& p, const Fp8Result& to, int sms) {

@@ -82,10 +82,11 @@ struct Fp8Rows {
 };
 bool quantizes_fp8(const Tensor& x);
 void quantize_fp8(cudaStream_t stream, const Tensor& x, const Fp8Rows& out);
-/// The norm (after residual += x, where one is given) and the gated activation, with both results.
+/// The norm (after residual += x, where one is given) and the gated activation; the result as it is goes to `plain`,
+/// unless null.
 void norm_quantize_fp8(cudaStream_t stream, const Tensor* residual, const Tensor& x, const Norm& norm,
-                       const Tensor& plain, const Fp8Rows& out);
-void gate_quantize_fp8(cudaStream_t stream, const Tensor& gate_up, Activation activation, const Tensor& plain,
+                       const Tensor* plain, const Fp8Rows& out);
+void gate_quantize_fp8(cudaStream_t stream, const Tensor& gate_up, Activation activation, const Tensor* plain,
                        const Fp8Rows& out);
 
 /// Weights and rows in e4m3, with f32 scales of each row of both (group 0), or of each 128 of their values: [k / 128,
@@ -108,7 +109,7 @@ struct Fp8Result {
   int* counters;   // zero; left zero
 };
 int64_t fp8_tiles_workspace(int64_t m);
-bool fp8_tiles_fit(const Fp8Product& product, int64_t counters);
+bool fp8_tiles_fit(int64_t m, int64_t n, int64_t k, int64_t counters);
 void fp8_tiles(cudaStream_t stream, const Fp8Product& product, const Fp8Result& to, int sms);
 
 // gemv_fp8.cu: one row, bf16, times fp8 weights with their scales apart.

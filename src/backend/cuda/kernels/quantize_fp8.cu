@@ -1,6 +1,6 @@
 // Rows of activations as e4m3 with f32 scales, for products on the fp8 matrix units: a scale a row, or one for each 128
 // values of a row. Alone, and as the end of the norms and gated activations whose results such products read: these
-// write the plain result too, which others may read.
+// write the plain result too where others read it.
 #include "backend/cuda/check.h"
 #include "backend/cuda/kernels/activation.cuh"
 #include "backend/cuda/kernels/fp8.cuh"
@@ -107,7 +107,7 @@ __global__ void __launch_bounds__(kMostThreads)
     load8(weight, DType::kF32, i, w);
 #pragma unroll
     for (int j = 0; j < 8; ++j) v[c][j] *= scale * w[j];
-    store8(plain.data, plain.dtype, row * plain.stride + i, v[c]);
+    if (plain.data != nullptr) store8(plain.data, plain.dtype, row * plain.stride + i, v[c]);
   }
   store_row(v, row, x.cols, out, shared_top);
 }
@@ -119,19 +119,20 @@ __global__ void __launch_bounds__(kMostThreads)
   pdl_launch();
   pdl_wait();
   const int64_t row = blockIdx.x;
+  const int cols = gate_up.cols / 2;
   float v[kChunks][8] = {};
 #pragma unroll
   for (int c = 0; c < kChunks; ++c) {
     const int i = static_cast<int>(c * blockDim.x + threadIdx.x) * 8;
-    if (i >= plain.cols) continue;
+    if (i >= cols) continue;
     float g[8];
     load8(gate_up.data, gate_up.dtype, row * gate_up.stride + i, g);
-    load8(gate_up.data, gate_up.dtype, row * gate_up.stride + plain.cols + i, v[c]);
+    load8(gate_up.data, gate_up.dtype, row * gate_up.stride + cols + i, v[c]);
 #pragma unroll
     for (int j = 0; j < 8; ++j) v[c][j] *= gate_of(g[j], activation);
-    store8(plain.data, plain.dtype, row * plain.stride + i, v[c]);
+    if (plain.data != nullptr) store8(plain.data, plain.dtype, row * plain.stride + i, v[c]);
   }
-  store_row(v, row, plain.cols, out, shared);
+  store_row(v, row, cols, out, shared);
 }
 
 // Threads of a block, whole groups of them, and chunks of eight values each.
@@ -172,8 +173,9 @@ void quantize_fp8(cudaStream_t stream, const Tensor& x, const Fp8Rows& out) {
 }
 
 void norm_quantize_fp8(cudaStream_t stream, const Tensor* residual, const Tensor& x, const Norm& norm,
-                       const Tensor& plain, const Fp8Rows& out) {
-  const Mat in = mat(x), to = mat(plain), sum = residual != nullptr ? mat(*residual) : Mat{};
+                       const Tensor* plain, const Fp8Rows& out) {
+  const Mat in = mat(x), to = plain != nullptr ? mat(*plain) : Mat{},
+            sum = residual != nullptr ? mat(*residual) : Mat{};
   const Cut cut = cut_row(in.cols);
   with_chunks(cut.chunks, [&](auto chunks) {
     auto* kernel = residual != nullptr ? norm_quantize_kernel<chunks(), true> : norm_quantize_kernel<chunks(), false>;
@@ -182,12 +184,12 @@ void norm_quantize_fp8(cudaStream_t stream, const Tensor* residual, const Tensor
   });
 }
 
-void gate_quantize_fp8(cudaStream_t stream, const Tensor& gate_up, Activation activation, const Tensor& plain,
+void gate_quantize_fp8(cudaStream_t stream, const Tensor& gate_up, Activation activation, const Tensor* plain,
                        const Fp8Rows& out) {
-  const Mat in = mat(gate_up), to = mat(plain);
-  const Cut cut = cut_row(to.cols);
+  const Mat in = mat(gate_up), to = plain != nullptr ? mat(*plain) : Mat{};
+  const Cut cut = cut_row(in.cols / 2);
   with_chunks(cut.chunks, [&](auto chunks) {
-    launch("gate and quantise", gate_quantize_kernel<chunks()>, dim3(static_cast<unsigned>(to.rows)),
+    launch("gate and quantise", gate_quantize_kernel<chunks()>, dim3(static_cast<unsigned>(in.rows)),
            dim3(static_cast<unsigned>(cut.threads)), 0, stream, in, activation, to, out);
   });
 }

@@ -131,6 +131,50 @@ TEST_P(CudaOpsTest, Linear) {
   }
 }
 
+// What a norm or gate and the product after it come to, where one kernel may do the norm and quantise its result; that
+// the plain result is there for a third op that reads it.
+TEST_P(CudaOpsTest, NormsAndGatesBeforeProducts) {
+  constexpr int64_t kWidth = 1024, kOut = 96;
+  const auto matrix = [&](Linear& on_gpu, Linear& on_host) {
+    const QuantFormat format = QuantFormat::fp8(0);
+    on_gpu.shape = on_host.shape = {format, kOut, kWidth};
+    on_gpu.alpha = on_host.alpha = 1 / std::sqrt(static_cast<float>(kWidth));
+    const std::vector<std::byte> bytes = random_weights(format, kOut, kWidth);
+    put_weights(device_, bytes, choose_kernels(cuda().linear_kernels(), compute_, on_gpu), on_gpu);
+    choose_kernels(ref().linear_kernels(), compute_, on_host);
+    on_host.w = host_.put(bytes);
+  };
+  Linear weights[2];
+  matrix(weights[1], weights[0]);
+  for (const int64_t rows : {1, 5, 16, 70, 300}) {
+    for (const bool read_again : {false, true}) {
+      const Pair w = f32({kWidth}), x = act({rows, kWidth}), wide = act({rows, 2 * kWidth}, 2);
+      const Pair residual = pair(normals(rows * kWidth), precision_.residual, {rows, kWidth});
+      const Pair normed = poison(precision_.act, {rows, kWidth}), gated = poison(precision_.act, {rows, kWidth});
+      const Pair out[3] = {poison(precision_.act, {rows, kOut}), poison(precision_.act, {rows, kOut}),
+                           poison(precision_.act, {rows, kOut})};
+      const Step s = step(kOne);
+      both(s, [&](Ops& ops, bool d) {
+        const auto at = [&](const Pair& p) { return d ? p.device : p.host; };
+        const std::span<const Linear> matrix_of(&weights[d ? 1 : 0], 1);
+        const Norm norm = {at(w), 1e-6f};
+        ops.norm(at(x), norm, at(normed));
+        ops.linear(matrix_of, at(normed), at(out[0]));
+        ops.add_norm(at(residual), at(x), norm, at(normed));
+        ops.linear(matrix_of, at(normed), at(out[1]));
+        ops.gated_activation(at(wide), Activation::kSilu, at(gated));
+        ops.linear(matrix_of, at(gated), at(out[2]));
+        if (read_again) ops.add(at(gated), at(normed));
+        ops.norm(at(x), norm, at(normed));
+      });
+      SCOPED_TRACE("rows " + std::to_string(rows));
+      for (const Pair& each : out) expect_close(each, exact_ ? 1e-9 : rows == 1 ? 1e-5 : 1.5e-3);
+      expect_close(residual, bound_);
+      if (read_again) expect_close(gated, 2 * bound_);  // rounded twice
+    }
+  }
+}
+
 struct AttentionCase {
   AttnShape shape;
   std::vector<SeqCase> seqs;

@@ -13,6 +13,7 @@ namespace baize::cuda {
 
 namespace {
 
+constexpr int64_t kMaxCounters = 4096;
 constexpr int64_t kGraphRows = 256;  // larger steps gain nothing from a graph
 constexpr size_t kMaxKnown = 128;
 constexpr size_t kMaxDraws = 4096;  // at once
@@ -51,7 +52,6 @@ CudaOps::CudaOps(Precision precision, Arena arena, cudaStream_t stream, int sms)
   gemm_ = std::make_unique<Gemm>();
   exec_.gemm = gemm_.get();
   check(cudaMalloc(&counters_, kMaxCounters * sizeof(int)), "hold counters");
-  exec_.counters = counters_;
   check(cudaMemset(counters_, 0, kMaxCounters * sizeof(int)), "clear counters");
   check(cudaMalloc(&keys_, kMaxDraws * sizeof(uint64_t)), "hold choices");
   check(cudaMalloc(&draws_, kMaxDraws * sizeof(SampleDraw)), "hold choices");

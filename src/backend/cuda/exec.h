@@ -17,14 +17,20 @@ namespace baize::cuda {
 
 class Gemm;
 
-constexpr int kMaxCounters = 4096;
-
 struct CudaExec : Exec {
   cudaStream_t stream = nullptr;
   int sms = 0;  // multiprocessors
   Gemm* gemm = nullptr;
-  int* counters = nullptr;          // kMaxCounters of them, zero between kernels
   const void* quantized = nullptr;  // workspace of the next linear in which the op before it left its rows quantised
+};
+
+/// Weights and rows in e4m3, with f32 scales of each row of both.
+struct Fp8Product {
+  const void* w;
+  const float* w_scales;
+  const void* x;  // [m, k]
+  const float* x_scales;
+  int64_t m, n, k;
 };
 
 /// out = alpha * x . w^T through cuBLASLt: bf16 weights [n, k] and rows, or e4m3 of both; bf16 or f32 results, f32
@@ -39,7 +45,7 @@ class Gemm {
   Gemm& operator=(const Gemm&) = delete;
 
   void run(cudaStream_t stream, const void* w, int64_t n, int64_t k, const Tensor& x, const Tensor& out, float alpha);
-  /// n and k are multiples of 16 (k of 128 with groups), `out` begins at one of 16 bytes.
+  /// m, n and k are multiples of 16, `out` begins at one of 16 bytes.
   void run(cudaStream_t stream, const Fp8Product& product, const Tensor& out, float alpha);
 
  private:
@@ -52,7 +58,7 @@ class Gemm {
     float alpha;
     const float *w_scales, *x_scales;  // of e4m3
   };
-  enum class Kind : uint8_t { kBf16, kFp8Rows, kFp8Groups };
+  enum class Kind : uint8_t { kBf16, kFp8 };
   using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int, Kind>;  // m, n, k, strides, result type
 
   static int64_t bucket(int64_t m);

@@ -75,11 +75,10 @@ std::unique_ptr<Gemm::Plan> Gemm::describe(const Key& key) {
     const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
       check_lt(cublasLtMatmulDescSetAttribute(made->product, attribute, &value, sizeof value), "describe scales");
     };
-    const cublasLtMatmulMatrixScale_t mode =
-        kind == Kind::kFp8Rows ? CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F : CUBLASLT_MATMUL_MATRIX_SCALE_VEC128_32F;
+    const cublasLtMatmulMatrixScale_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
     set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode);
     set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode);
-    if (kind == Kind::kFp8Rows) set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
+    set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
   }
   check_lt(cublasLtMatrixLayoutCreate(&made->w, in, rows(k), rows(n), k), "describe weights");
   check_lt(cublasLtMatrixLayoutCreate(&made->x, in, rows(k), rows(m), x_stride), "describe rows");
@@ -198,9 +197,8 @@ void Gemm::run(cudaStream_t stream, const void* w, int64_t n, int64_t k, const T
 
 void Gemm::run(cudaStream_t stream, const Fp8Product& p, const Tensor& out, float alpha) {
   const int type = out.dtype == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
-  const Kind kind = p.group == 0 ? Kind::kFp8Rows : Kind::kFp8Groups;
   const Call call{stream, p.w, p.x, out.data, alpha, p.w_scales, p.x_scales};
-  multiply(plan({p.m, p.n, p.k, p.k, out.strides[0], type, kind}, call), call);
+  multiply(plan({p.m, p.n, p.k, p.k, out.strides[0], type, Kind::kFp8}, call), call);
 }
 
 }  // namespace baize::cuda

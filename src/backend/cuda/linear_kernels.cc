@@ -87,7 +87,7 @@ bool same_weights_follow(const LinearCall& a, const LinearCall& b) {
 
 void finish(CudaExec& exec, const LinearCall& call) {
   if (call.linear->bias.present() || call.epilogue.softcap > 0) {
-    finish_linear(exec.stream, call.out, call.linear->bias, call.epilogue);
+    finish_linear(exec.stream, call.out, call.out, call.linear->bias, call.epilogue);
   }
 }
 
@@ -214,12 +214,17 @@ bool fp8_fits(const LinearQuery& q) {
          (s.format.group == 0 || (s.format.group == 128 && s.k % 128 == 0));
 }
 
-int64_t fp8_codes_bytes(int64_t m, int64_t k) { return (m * k + 255) / 256 * 256; }
-int64_t fp8_rows_bytes(const LinearShape& shape, int64_t m) {
-  return (fp8_codes_bytes(m, shape.k) + m * shape.format.scales(shape.k) * 4 + 255) / 256 * 256;
-}
+// Rows of products come in sixteens: so many rows, with some that are not there, go through the library at once, and
+// their results through the workspace; of more, the last few by themselves.
+constexpr int64_t kRowStep = 16, kMostPadded = 256;
+int64_t fp8_padded(int64_t m) { return (m + kRowStep - 1) / kRowStep * kRowStep; }
+int64_t fp8_codes_bytes(int64_t m, int64_t k) { return (fp8_padded(m) * k + 255) / 256 * 256; }
+int64_t fp8_rows_bytes(int64_t m, int64_t k) { return fp8_codes_bytes(m, k) + (fp8_padded(m) * 4 + 255) / 256 * 256; }
+// Of parts that are multiplied as one, when the first has n.
+int64_t fp8_most_columns(int64_t n) { return std::max(n, std::min<int64_t>(4 * n, 32768)); }
 int64_t fp8_workspace(const LinearShape& shape, int64_t m) {
-  return std::max(fp8_rows_bytes(shape, m) + fp8_tiles_workspace(m), many_workspace(shape, m));
+  const int64_t results = std::min(fp8_padded(m), kMostPadded) * fp8_most_columns(shape.n) * 4;
+  return std::max(fp8_rows_bytes(m, shape.k) + results, many_workspace(shape, m));
 }
 
 // Calls from the first on that scale their weights alike.
@@ -249,40 +254,35 @@ bool fp8_follows(const LinearCall& a, const LinearCall& b) {
          static_cast<char*>(a.out.data) + first.shape.n * dtype_bytes(a.out.dtype) == b.out.data;
 }
 
-// From so many rows on the library is ahead, in steps of rows that it takes; the rest are few. Of groups' scales it
-// would want those of each part of the rows by themselves.
-constexpr int64_t kLibraryRows = 257, kLibraryStep = 16;
-
-void multiply_fp8(CudaExec& exec, const Fp8Product& product, const Fp8Result& to) {
-  const int64_t many = product.m >= kLibraryRows && product.group == 0 ? product.m / kLibraryStep * kLibraryStep : 0;
-  if (many > 0) {
-    Fp8Product first = product;
-    first.m = many;
-    exec.gemm->run(exec.stream, first, to.out, to.alpha);
-    if (to.bias.present() || to.softcap > 0) finish_linear(exec.stream, to.out.rows(0, many), to.bias, {to.softcap});
+// out = product of rows [begin, begin + count) of x, of which the last sixteenths may not be there: then by way of
+// `results`.
+void multiply_fp8(CudaExec& exec, Fp8Product product, const LinearCall& call, int64_t begin, int64_t count,
+                  void* results) {
+  product.m = fp8_padded(count);
+  product.x = static_cast<const uint8_t*>(product.x) + begin * product.k;
+  product.x_scales += begin;
+  Tensor out = call.out.rows(begin, count);
+  out.shape = {count, product.n};
+  const Linear& linear = *call.linear;
+  if (product.m == count) {
+    exec.gemm->run(exec.stream, product, out, linear.alpha);
+    if (linear.bias.present() || call.epilogue.softcap > 0) {
+      finish_linear(exec.stream, out, out, linear.bias, call.epilogue);
+    }
+    return;
   }
-  if (many == product.m) return;
-  Fp8Product rest = product;
-  rest.m -= many;
-  rest.x = static_cast<const uint8_t*>(product.x) + many * product.k;
-  rest.x_scales += many;
-  Fp8Result to_rest = to;
-  to_rest.out = to.out.rows(many, rest.m);
-  fp8_tiles(exec.stream, rest, to_rest, exec.sms);
+  const Tensor padded(results, out.dtype, {product.m, product.n}, out.place);
+  exec.gemm->run(exec.stream, product, padded, linear.alpha);
+  finish_linear(exec.stream, padded.rows(0, count), out, linear.bias, call.epilogue);
 }
 
 // Of calls alike: whether rows and results lie as the products want them.
 bool fp8_product_fits(std::span<const LinearCall> calls) {
-  const Tensor& x = calls[0].x;
-  int64_t n = 0;
   for (const LinearCall& c : calls) {
-    n += c.linear->shape.n;
     if (reinterpret_cast<uintptr_t>(c.out.data) % 16 != 0) return false;
     if (c.out.strides[0] * dtype_bytes(c.out.dtype) % 16 != 0) return false;
   }
-  const bool grouped = calls[0].linear->shape.format.group != 0;
-  const int64_t rows = grouped ? x.shape[0] : std::min(x.shape[0], kLibraryRows);  // that are not the library's
-  return quantizes_fp8(x) && fp8_tiles_fit(rows, n, x.shape[1], kMaxCounters);
+  return calls[0].linear->shape.format.group == 0 && quantizes_fp8(calls[0].x);
 }
 
 void run_fp8_rows(Exec& base, std::span<const LinearCall> calls, void* workspace) {
@@ -295,26 +295,25 @@ void run_fp8_rows(Exec& base, std::span<const LinearCall> calls, void* workspace
   }
   if (!fp8_product_fits(calls)) return run_dequantized<true>(exec, calls, workspace);
   const Tensor& x = calls[0].x;
+  const int64_t m = x.shape[0], whole = m / kRowStep * kRowStep;
   const Fp8Rows rows = fp8_rows(calls[0].linear->shape, x, workspace);
-  Fp8Product product{};
-  product.m = x.shape[0];
-  product.k = x.shape[1];
-  product.group = rows.group;
-  product.x = rows.codes;
-  product.x_scales = rows.scales;
   if (quantized != workspace) quantize_fp8(exec.stream, x, rows);
-  auto* partials = static_cast<char*>(workspace) + fp8_rows_bytes(calls[0].linear->shape, product.m);
+  void* results = static_cast<char*>(workspace) + fp8_rows_bytes(m, x.shape[1]);
   for (size_t i = 0; i < calls.size();) {
     const Linear& linear = *calls[i].linear;
-    product.w = linear.w.data;
-    product.w_scales = linear.scales.as<const float>();
-    product.n = linear.shape.n;
+    Fp8Product product{linear.w.data, linear.scales.as<const float>(), rows.codes, rows.scales, m, linear.shape.n,
+                       x.shape[1]};
     size_t end = i + 1;
     for (; end < calls.size() && fp8_follows(calls[end - 1], calls[end]); ++end) {
+      if (product.n + calls[end].linear->shape.n > fp8_most_columns(linear.shape.n)) break;
       product.n += calls[end].linear->shape.n;
     }
-    Fp8Result to{calls[i].out, linear.bias, linear.alpha, calls[i].epilogue.softcap, partials, exec.counters};
-    multiply_fp8(exec, product, to);
+    if (m <= kMostPadded || whole == m) {
+      multiply_fp8(exec, product, calls[i], 0, m, results);
+    } else {
+      multiply_fp8(exec, product, calls[i], 0, whole, results);
+      multiply_fp8(exec, product, calls[i], whole, m - whole, results);
+    }
     i = end;
   }
 }

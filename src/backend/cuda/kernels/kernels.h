@@ -19,8 +19,9 @@ void add(cudaStream_t stream, const Tensor& residual, const Tensor& x);
 void add_norm(cudaStream_t stream, const Tensor& residual, const Tensor& x, const Norm& norm, const Tensor& out);
 void gated_activation(cudaStream_t stream, const Tensor& gate_up, Activation activation, const Tensor& out);
 void gather_rows(cudaStream_t stream, const Tensor& x, const Tensor& index, const Tensor& out);
-/// out = epilogue(out + bias) in place; for products of libraries that do neither.
-void finish_linear(cudaStream_t stream, const Tensor& out, const Tensor& bias, const Epilogue& epilogue);
+/// out = epilogue(from + bias); for products of libraries that do neither. `from` may be `out`.
+void finish_linear(cudaStream_t stream, const Tensor& from, const Tensor& out, const Tensor& bias,
+                   const Epilogue& epilogue);
 // sample.cu
 /// Greedy choice: keys[r] holds the largest logit of the row and its id (the lowest on a tie).
 ///                                                                            logits f32 [n, vocab], keys u64 [n]
@@ -88,29 +89,6 @@ void norm_quantize_fp8(cudaStream_t stream, const Tensor* residual, const Tensor
                        const Tensor* plain, const Fp8Rows& out);
 void gate_quantize_fp8(cudaStream_t stream, const Tensor& gate_up, Activation activation, const Tensor* plain,
                        const Fp8Rows& out);
-
-/// Weights and rows in e4m3, with f32 scales of each row of both (group 0), or of each 128 of their values: [k / 128,
-/// n] and [k / 128, m].
-struct Fp8Product {
-  const void* w;
-  const float* w_scales;
-  const void* x;  // [m, k]
-  const float* x_scales;
-  int64_t m, n, k;
-  int group;
-};
-
-// fp8_tiles.cu: any number of rows, tuned for 2 to 256; k is a multiple of 16.
-struct Fp8Result {
-  Tensor out;   // [m, n] bf16 or f32; rows begin at multiples of 4 bytes
-  Tensor bias;  // f32 [n]; absent: none
-  float alpha, softcap;
-  void* partials;  // fp8_tiles_workspace
-  int* counters;   // zero; left zero
-};
-int64_t fp8_tiles_workspace(int64_t m);
-bool fp8_tiles_fit(int64_t m, int64_t n, int64_t k, int64_t counters);
-void fp8_tiles(cudaStream_t stream, const Fp8Product& product, const Fp8Result& to, int sms);
 
 // gemv_fp8.cu: one row, bf16, times fp8 weights with their scales apart.
 void gemv_fp8(cudaStream_t stream, std::span<const LinearCall> calls);

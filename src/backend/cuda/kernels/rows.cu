@@ -135,13 +135,13 @@ __global__ void gather_kernel(Mat x, const int* index, Mat out) {
   }
 }
 
-__global__ void finish_kernel(Mat out, const float* bias, float softcap) {
+__global__ void finish_kernel(Mat from, Mat out, const float* bias, float softcap) {
   pdl_launch();
   pdl_wait();
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= out.cols) return;
   const int64_t at = blockIdx.y * out.stride + i;
-  float v = load1(out.data, out.dtype, at);
+  float v = load1(from.data, from.dtype, blockIdx.y * from.stride + i);
   if (bias != nullptr) v += bias[i];
   if (softcap > 0) v = softcap * tanhf(v / softcap);
   store1(out.data, out.dtype, at, v);
@@ -195,10 +195,11 @@ void gather_rows(cudaStream_t stream, const Tensor& x, const Tensor& index, cons
          static_cast<const int*>(index.data), mat(out));
 }
 
-void finish_linear(cudaStream_t stream, const Tensor& out, const Tensor& bias, const Epilogue& epilogue) {
+void finish_linear(cudaStream_t stream, const Tensor& from, const Tensor& out, const Tensor& bias,
+                   const Epilogue& epilogue) {
   const Mat to = mat(out);
   launch("finish a linear", finish_kernel, dim3(blocks_for(to.cols, false, 256), static_cast<unsigned>(to.rows)),
-         dim3(256), 0, stream, to, static_cast<const float*>(bias.data), epilogue.softcap);
+         dim3(256), 0, stream, mat(from), to, static_cast<const float*>(bias.data), epilogue.softcap);
 }
 
 }  // namespace baize::cuda

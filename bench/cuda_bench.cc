@@ -1,7 +1,8 @@
 // Speed of the CUDA backend on models of real shapes with random weights, through the one forward:
-//   cuda_bench [1b|8b|8b-q4km|30b-a3b ...] [--decode B,...] [--prefill N,...] [--prompts B] [--tokens N]   ("": none)
+//   cuda_bench [1b|8b|8b-q4km|8b-fp8|30b-a3b ...] [--decode B,...] [--prefill N,...] [--prompts B] [--tokens N]
 // Decode: batch B, prompts of 512, tokens/s = B * N / (T(N + 1 new tokens) - T(1 new token)), greedy, best of 2, host
-// work included. Prefill: B prompts (1) of N. Floors: bytes of weights and cache over 4.27 TB/s; 720 TFLOP/s.
+// work included. Prefill: B prompts (1) of N. Floors: bytes of weights and cache over 4.27 TB/s; 720 TFLOP/s (fp8:
+// 1,230).
 #include <fmt/format.h>
 
 #include <chrono>
@@ -22,7 +23,7 @@
 namespace baize {
 namespace {
 
-constexpr double kBandwidth = 4.27e12, kFlops = 720e12;
+constexpr double kBandwidth = 4.27e12, kFlops = 720e12, kFp8Flops = 1230e12;
 constexpr int64_t kBlock = 16;
 
 struct Config {
@@ -33,12 +34,14 @@ struct Config {
   bool q4km;  // llama.cpp's mix: Q4_K, with Q6_K for half of the v and down matrices and the head
   bool qk_norm = false;
   int64_t experts = 0, top_k = 0;  // of `ff` each; 0: a dense feed-forward
+  bool fp8 = false;                // a scale a row; the head in bf16, as such checkpoints have it
 };
 // Shapes: Llama 3.2 1B, Llama 3.1 8B, Qwen3-30B-A3B.
 constexpr Config kConfigs[] = {
     {"1b", 2048, 16, 32, 8, 64, 8192, 128256, 500000, true, false},
     {"8b", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, false},
     {"8b-q4km", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, true},
+    {"8b-fp8", 4096, 32, 32, 8, 128, 14336, 128256, 500000, false, false, false, 0, 0, true},
     {"30b-a3b", 2048, 48, 32, 4, 128, 768, 151936, 1000000, false, false, true, 128, 8},
 };
 
@@ -49,9 +52,11 @@ class Bench {
   void decode(int64_t batch, int64_t tokens);
   void prefill(int64_t batch, int64_t length);
   int64_t weight_bytes() const { return weight_bytes_; }
+  double flops_per_second() const { return config_.fp8 ? kFp8Flops : kFlops; }
 
  private:
   QuantFormat format(bool better, int64_t layer) const {
+    if (config_.fp8) return QuantFormat::fp8(0);
     if (!config_.q4km) return QuantFormat::plain(DType::kBF16);
     const bool more = better && (layer < config_.layers / 8 || layer >= 7 * config_.layers / 8 ||
                                  (layer - config_.layers / 8) % 3 == 2);
@@ -100,16 +105,18 @@ class Bench {
 };
 
 void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes, int64_t distinct_rows) {
-  int64_t total = 0;
+  int64_t total = 0, scale_count = 0;
   std::vector<const Pack*> packs;
   for (size_t i = 0; i < parts.size(); ++i) {
     parts[i].shape = shapes[i];
     packs.push_back(choose_kernels(backend_.linear_kernels(), Compute::kAuto, parts[i]));
     total += packs[i] != nullptr ? packs[i]->bytes(shapes[i]) : shapes[i].n * shapes[i].format.row_bytes(shapes[i].k);
+    if (packs[i] != nullptr && packs[i]->scale_count != nullptr) scale_count += packs[i]->scale_count(shapes[i]);
     linear_params_ += shapes[i].n * shapes[i].k;
     weight_bytes_ += shapes[i].n * shapes[i].format.row_bytes(shapes[i].k);
   }
   auto* at = static_cast<char*>(hold(total));
+  auto* scales_at = scale_count > 0 ? static_cast<float*>(hold(4 * scale_count)) : nullptr;
   for (size_t i = 0; i < parts.size(); ++i) {
     const LinearShape& s = shapes[i];
     const int64_t rows = std::min(s.n, distinct_rows);
@@ -121,6 +128,13 @@ void Bench::fill(std::span<Linear> parts, std::span<const LinearShape> shapes, i
         v = f32_to_bf16(bf16_to_f32(v) / std::sqrt(static_cast<float>(s.k)));
         std::memcpy(&bytes[j], &v, 2);
       }
+    }
+    if (packs[i] != nullptr && packs[i]->scale_count != nullptr) {  // as small as above: codes have a size of 100
+      const std::vector<float> scales(static_cast<size_t>(packs[i]->scale_count(s)),
+                                      0.01f / std::sqrt(static_cast<float>(s.k)));
+      backend_.upload(scales_at, scales.data(), std::ssize(scales) * 4);
+      parts[i].scales = Tensor(scales_at, DType::kF32, {std::ssize(scales)}, backend_.place());
+      scales_at += scales.size();
     }
     if (packs[i] != nullptr) {
       std::vector<std::byte> packed(static_cast<size_t>(packs[i]->bytes({s.format, rows, s.k})));
@@ -377,8 +391,8 @@ void Bench::decode(int64_t batch, int64_t tokens) {
   const double rate = static_cast<double>(batch * tokens) / best;
   const Token last_token = chosen_[0];
   const double cache = static_cast<double>(batch * 576 * config_.layers * config_.kv_heads * config_.head_dim * 4);
-  const double floor_s =
-      std::max((bytes_read(batch) + cache) / kBandwidth, 2.0 * static_cast<double>(batch) * params_used() / kFlops);
+  const double floor_s = std::max((bytes_read(batch) + cache) / kBandwidth,
+                                  2.0 * static_cast<double>(batch) * params_used() / flops_per_second());
   // The same step again and again without waiting for its token: what the device alone takes, and the host alone.
   chosen_.assign(static_cast<size_t>(batch), 1);
   wait_ = false;
@@ -408,7 +422,7 @@ void Bench::prefill(int64_t batch, int64_t length) {
       (2.0 * (params_used() - static_cast<double>(config_.vocab * config_.hidden)) * static_cast<double>(length) +
        attention) *
       static_cast<double>(batch);
-  const double floor_s = std::max(flops / kFlops, bytes_read(batch * length) / kBandwidth);
+  const double floor_s = std::max(flops / flops_per_second(), bytes_read(batch * length) / kBandwidth);
   fmt::print("{:8} prefill {:>3} x {:<5} {:10.1f} tok/s  {:8.3f} ms       {:5.1f} % of floor  token {}\n", config_.name,
              batch, length, static_cast<double>(batch * length) / best, 1e3 * best, 100 * floor_s / best, chosen_[0]);
   std::fflush(stdout);

@@ -165,7 +165,7 @@ void run(const InspectArgs& args) {
   inspected.backend = make_backend(args.config);
   inspected.compute = compute_of(args.config);
   inspected.planned = plan_model(inspected.checkpoint, *inspected.backend, inspected.compute,
-                                 limits_of(args.config, *inspected.backend), false);
+                                 limits_of(args.config, *inspected.backend), quantize_of(args.config), false);
   if (args.json) return print_json(inspected);
   print_model(inspected);
   print_weights(inspected);

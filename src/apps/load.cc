@@ -18,6 +18,8 @@ Compute compute_of(const EngineConfig& config) {
   return config.compute == "f32" ? Compute::kExact : Compute::kAuto;
 }
 
+Quantize quantize_of(const EngineConfig& config) { return config.quantize == "fp8" ? Quantize::kFp8 : Quantize::kNone; }
+
 namespace {
 
 // The GPU where there is one and the CUDA backend was built, else nothing.
@@ -55,7 +57,7 @@ LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, cons
          loaded.backend->name());
   }
   const PlannedModel planned =
-      plan_model(checkpoint, *loaded.backend, loaded.compute, limits_of(config, *loaded.backend));
+      plan_model(checkpoint, *loaded.backend, loaded.compute, limits_of(config, *loaded.backend), quantize_of(config));
   loaded.memory = planned.memory;
   const int64_t made_for = make_spec(*checkpoint).dims.context;
   if (planned.memory.limits.context > made_for) {
@@ -65,8 +67,9 @@ LoadedModel load_model(const std::shared_ptr<const Checkpoint>& checkpoint, cons
     log::info("the context is {} of {} tokens, which is what fits into memory", planned.memory.limits.context,
               made_for);
   }
-  loaded.model = bind(checkpoint, planned.dry->spec, *loaded.backend,
-                      {.compute = loaded.compute, .dry = false, .bytes = planned.memory.weights});
+  loaded.model =
+      bind(checkpoint, planned.dry->spec, *loaded.backend,
+           {.compute = loaded.compute, .quantize = quantize_of(config), .dry = false, .bytes = planned.memory.weights});
   return loaded;
 }
 

@@ -11,6 +11,7 @@
 namespace baize::apps {
 
 Compute compute_of(const EngineConfig& config);
+Quantize quantize_of(const EngineConfig& config);
 
 /// Throws Error(kUnsupported) for a backend that this machine or build lacks.
 std::unique_ptr<Backend> make_backend(const EngineConfig& config);

@@ -59,6 +59,11 @@ constexpr ConfigField kFields[] = {
     {.name = "deterministic",
      .help = "answers of a seed never depend on what else is computed at the same time; slower",
      .flag = &EngineConfig::deterministic},
+    {.name = "quantize",
+     .help = "turn weights stored as f32, f16 or bf16 into fp8 while they are loaded, with a scale for each row; "
+             "embedding, head, norms and routers stay as they are",
+     .text = &EngineConfig::quantize,
+     .choices = "none|fp8"},
 };
 
 }  // namespace

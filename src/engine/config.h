@@ -21,6 +21,7 @@ struct EngineConfig {
   int64_t step = 0;
   std::string gpu_memory{};
   bool deterministic = false;
+  std::string quantize = "none";
 };
 
 /// One setting: text, a whole number, or a flag.

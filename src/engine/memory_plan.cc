@@ -13,8 +13,8 @@ namespace {
 constexpr int64_t kSizeStep = 256;  // contexts and caches that are cut to fit are multiples of it
 
 std::shared_ptr<const Model> dry_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend,
-                                       Compute compute, int64_t context) {
-  return bind(checkpoint, make_spec(*checkpoint, context), backend, {.compute = compute, .dry = true});
+                                       const BindOptions& options, int64_t context) {
+  return baize::bind(checkpoint, make_spec(*checkpoint, context), backend, options);
 }
 
 // The largest multiple of kSizeStep below `most` for which fits(value); 0 when there is none.
@@ -60,9 +60,10 @@ MemoryPlan plan_memory(const Model& model, Backend& backend, Compute compute, co
 }
 
 PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend, Compute compute,
-                        const EngineLimits& limits, bool must_fit) {
+                        const EngineLimits& limits, Quantize quantize, bool must_fit) {
   PlannedModel planned;
-  planned.dry = dry_model(checkpoint, backend, compute, limits.context);
+  const BindOptions options{.compute = compute, .quantize = quantize, .dry = true};
+  planned.dry = dry_model(checkpoint, backend, options, limits.context);
   const auto plan_for = [&](int64_t context, int64_t cache_tokens) {
     EngineLimits wanted = limits;
     wanted.context = context;
@@ -92,7 +93,7 @@ PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Bac
          human_bytes(plan.run.total() - plan.run.cache), human_bytes(plan.total()), human_bytes(plan.available),
          shorter > 0 ? fmt::format("--ctx {} would fit", shorter) : "take a smaller model or quantisation");
   }
-  planned.dry = dry_model(checkpoint, backend, compute, shorter);
+  planned.dry = dry_model(checkpoint, backend, options, shorter);
   planned.memory = plan_for(shorter, shorter);
   return planned;
 }

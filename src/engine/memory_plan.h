@@ -34,6 +34,6 @@ struct PlannedModel {
 /// Error(kResource) with the numbers when it does not fit
 /// (without `must_fit` the plan of the whole context is given all the same), and the errors of make_spec and bind.
 PlannedModel plan_model(const std::shared_ptr<const Checkpoint>& checkpoint, Backend& backend, Compute compute,
-                        const EngineLimits& limits, bool must_fit = true);
+                        const EngineLimits& limits, Quantize quantize = Quantize::kNone, bool must_fit = true);
 
 }  // namespace baize

@@ -12,6 +12,7 @@
 #include "base/text.h"
 #include "formats/byte_reader.h"
 #include "formats/dummy_weights.h"
+#include "formats/fp8.h"
 #include "formats/gguf.h"
 #include "formats/safetensors.h"
 
@@ -30,8 +31,9 @@ Checkpoint::~Checkpoint() = default;
 const SourceTensor* Checkpoint::find(std::string_view name) const {
   if (const auto it = index_.find(name); it != index_.end()) return &tensors_[it->second];
   if (const auto it = unsupported_.find(std::string(name)); it != unsupported_.end()) {
-    fail(ErrorKind::kUnsupported, "{}: tensor {} has {}, which Baize does not compute with; it reads F32, F16 and BF16",
-         path_, in_quotes(name), it->second);
+    fail(ErrorKind::kUnsupported,
+         "{}: tensor {} has {}, which Baize does not compute with; it reads F32, F16, BF16 and F8_E4M3", path_,
+         in_quotes(name), it->second);
   }
   return nullptr;
 }
@@ -56,6 +58,13 @@ struct CheckpointBuilder {
     const std::string name = tensor.name;
     out->integers_.emplace(name, std::move(tensor));
   }
+  void add_fp8(SourceTensor tensor) { fp8_.push_back(std::move(tensor)); }
+  /// When all files were read: weights and scales may lie in different ones.
+  void join_fp8() {
+    for (SourceTensor& tensor : baize::join_fp8(*out->metadata_, out->path_, std::move(fp8_), out->tensors_)) {
+      out->tensors_.push_back(std::move(tensor));
+    }
+  }
   void add(UnsupportedTensor tensor) { out->unsupported_.emplace(std::move(tensor.name), std::move(tensor.what)); }
 
   std::shared_ptr<const Checkpoint> finish() {
@@ -68,6 +77,9 @@ struct CheckpointBuilder {
     }
     return out;
   }
+
+ private:
+  std::vector<SourceTensor> fp8_;
 };
 
 namespace {
@@ -259,6 +271,10 @@ void add_shard(CheckpointBuilder& builder, const fs::path& path, WeightMap& unse
     check(tensor.name);
     builder.add(std::move(tensor));
   }
+  for (SourceTensor& tensor : content.fp8) {
+    check(tensor.name);
+    builder.add_fp8(std::move(tensor));
+  }
   for (SourceTensor& tensor : content.integers) builder.add_integers(std::move(tensor));
   for (UnsupportedTensor& tensor : content.unsupported) {
     check(tensor.name);
@@ -299,6 +315,7 @@ std::shared_ptr<const Checkpoint> open_folder(const std::string& path) {
   } else {
     fail_no_weights(folder);
   }
+  builder.join_fp8();
   return builder.finish();
 }
 

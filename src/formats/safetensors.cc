@@ -40,7 +40,7 @@ constexpr ElementType kElementTypes[] = {
     {"I8", 8, {}},
     {"U8", 8, {}},
     {"BOOL", 8, {}},
-    {"F8_E4M3", 8, {}},
+    {"F8_E4M3", 8, DType::kU8},
     {"F8_E5M2", 8, {}},
     {"F8_E8M0", 8, {}},
     {"F8_E4M3FNUZ", 8, {}},
@@ -195,7 +195,7 @@ class Reader {
     tensor.bytes = data_.subspan(e.begin, e.end - e.begin);
     tensor.file = file_;
     if (reinterpret_cast<uintptr_t>(tensor.bytes.data()) % (element->bits / 8) != 0) copy_out(tensor);
-    out_.tensors.push_back(std::move(tensor));
+    (element->dtype == DType::kU8 ? out_.fp8 : out_.tensors).push_back(std::move(tensor));
   }
 
   // Files by early writers have headers of odd lengths, so that elements lie at addresses no kernel may read: such a

@@ -19,6 +19,7 @@ struct UnsupportedTensor {
 
 struct SafetensorsContent {
   std::vector<SourceTensor> tensors;           // F32, F16 and BF16, in file order; a scalar has the shape [1]
+  std::vector<SourceTensor> fp8;               // F8_E4M3, as kU8: without their scales no weights yet
   std::vector<SourceTensor> integers;          // I64, as kI64; among `unsupported` too
   std::vector<UnsupportedTensor> unsupported;  // other element types, and more than four dimensions
 };

@@ -45,6 +45,10 @@ std::vector<float> Binder::floats(const SourceTensor& tensor) const {
     fail(ErrorKind::kUnsupported, "{}: no dummy is made of {}: its shape is known from files only",
          model_->checkpoint->path(), tensor.name);
   if (options_.dry) return values;
+  if (tensor.rows != nullptr) {
+    fail(ErrorKind::kUnsupported, "{}: tensor {} is stored as {}, which Baize reads only in matrices",
+         model_->checkpoint->path(), tensor.name, tensor.format.name());
+  }
   dequantize_row(tensor.format, tensor.bytes.data(), tensor.shape.elements(), values.data());
   return values;
 }
@@ -81,8 +85,19 @@ Linear Binder::linear(const std::string& name, int64_t n, int64_t k, const Place
   return linear_of(*tensor, name, place, bias_of(name, n, place));
 }
 
-Linear Binder::linear_of(const SourceTensor& tensor, const std::string& name, const Place& place,
+const SourceTensor& Binder::quantized(const SourceTensor& tensor, const std::string& name) {
+  // What chooses (tokens, experts, positions) stays exact; the parts of latent attention are products of one head.
+  constexpr std::string_view kStay[] = {"embed",         "head",     "moe.router", "attn.router",
+                                        "index.weights", "mla.k_up", "mla.v_up",   "moe.shared.out_gate"};
+  constexpr int64_t kLeast = 16;
+  const bool floats = tensor.format.scheme == Scheme::kPlain && tensor.shape[0] >= kLeast && tensor.shape[1] >= kLeast;
+  const bool stays = std::ranges::find(kStay, name) != std::end(kStay) || name.ends_with("_fn");
+  return options_.quantize == Quantize::kFp8 && floats && !stays ? derived_.quantized(tensor) : tensor;
+}
+
+Linear Binder::linear_of(const SourceTensor& stored, const std::string& name, const Place& place,
                          const std::vector<float>& bias) {
+  const SourceTensor& tensor = quantized(stored, name);
   const int64_t n = tensor.shape[0], k = tensor.shape[1];
   if (k % tensor.format.block_elems() != 0) {
     fail(ErrorKind::kCorrupt, "{}: tensor {} has rows of {} weights, which {} blocks of {} do not divide",
@@ -93,7 +108,9 @@ Linear Binder::linear_of(const SourceTensor& tensor, const std::string& name, co
   linear.alpha = mutated("linear.alpha") ? 1 : place.alpha;
   const Pack* pack = choose_kernels(backend_.linear_kernels(), options_.compute, linear);
   const int64_t before = store_.resident_bytes();
-  linear.w = store_.matrix(tensor, pack);
+  const WeightStore::Placed placed = store_.matrix(tensor, pack);
+  linear.w = placed.w;
+  linear.scales = placed.scales;
   if (!bias.empty()) {
     std::vector<float> scaled = bias;
     for (float& b : scaled) b *= linear.alpha;

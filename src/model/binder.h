@@ -83,8 +83,10 @@ class Binder {
   void adapt(std::vector<Adapter>& adapters, const std::string& name, Columns columns, int64_t k, const Place& place);
   Linear linear(const std::string& name, int64_t n, int64_t k, const Place& place);
   /// A linear of a tensor found already. `bias` may be null.
-  Linear linear_of(const SourceTensor& tensor, const std::string& name, const Place& place,
+  Linear linear_of(const SourceTensor& stored, const std::string& name, const Place& place,
                    const std::vector<float>& bias);
+  /// The tensor as BindOptions::quantize wants it.
+  const SourceTensor& quantized(const SourceTensor& tensor, const std::string& name);
   std::vector<float> bias_of(const std::string& name, int64_t n, const Place& place);
   Norm norm(const NormSpec& spec, const std::string& name, int64_t dim, int64_t layer);
   Norm head_norm(const NormSpec& spec, const std::string& name, int64_t heads, int64_t dim, int64_t layer);

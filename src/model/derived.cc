@@ -4,6 +4,8 @@
 
 #include "base/check.h"
 #include "base/error.h"
+#include "formats/fp8.h"
+#include "ops/dequant.h"
 
 namespace baize {
 
@@ -16,6 +18,8 @@ SourceTensor& Derived::add(const SourceTensor& like, const Shape& shape) {
 std::byte* Derived::allocate(SourceTensor& tensor, int64_t bytes) {
   tensor.file = nullptr;
   tensor.period = 0;
+  tensor.rows = nullptr;
+  tensor.first_row = 0;
   std::byte* data = nullptr;
   if (!dry_) {
     buffers_.push_back(Buffer::host(bytes));
@@ -34,7 +38,10 @@ const SourceTensor& Derived::rows(const SourceTensor& tensor, int64_t begin, int
   const int64_t k = tensor.shape[1], row_bytes = tensor.format.row_bytes(k);
   BAIZE_CHECK(begin + count <= tensor.shape[0]);
   SourceTensor& slice = add(tensor, {count, k});
-  slice.bytes = tensor.bytes.subspan(static_cast<size_t>(begin * row_bytes), static_cast<size_t>(count * row_bytes));
+  slice.first_row += begin;
+  const auto first = static_cast<size_t>(begin * row_bytes), size = static_cast<size_t>(count * row_bytes);
+  slice.bytes =
+      tensor.bytes.data() == nullptr ? std::span(tensor.bytes.data(), size) : tensor.bytes.subspan(first, size);
   return slice;
 }
 
@@ -46,8 +53,7 @@ const SourceTensor& Derived::permuted(const SourceTensor& tensor, std::span<cons
   std::byte* to = allocate(copy, count * row_bytes);
   for (size_t i = 0; to != nullptr && i < order.size(); ++i) {
     BAIZE_CHECK(order[i] >= 0 && order[i] < tensor.shape[0]);
-    std::memcpy(to + static_cast<int64_t>(i) * row_bytes, tensor.bytes.data() + order[i] * row_bytes,
-                static_cast<size_t>(row_bytes));
+    tensor.read_rows(order[i], order[i] + 1, to + static_cast<int64_t>(i) * row_bytes);
   }
   return copy;
 }
@@ -66,13 +72,36 @@ const SourceTensor& Derived::stacked(std::span<const SourceTensor* const> tensor
   std::byte* to = allocate(all, rows * row_bytes);
   for (const SourceTensor* tensor : tensors) {
     if (to == nullptr) break;
-    std::memcpy(to, tensor->bytes.data(), tensor->bytes.size());
-    to += tensor->bytes.size();
+    tensor->read_rows(0, tensor->shape[0], to);
+    to += tensor->shape[0] * row_bytes;
   }
   return all;
 }
 
+const SourceTensor& Derived::as_floats(const SourceTensor& tensor) {
+  const int64_t n = tensor.shape[0], k = tensor.shape[1];
+  SourceTensor& copy = add(tensor, {n, k});
+  copy.format = QuantFormat::plain(DType::kF32);
+  std::byte* to = allocate(copy, n * k * int64_t{sizeof(float)});
+  std::vector<std::byte> row(static_cast<size_t>(tensor.format.row_bytes(k)));
+  for (int64_t i = 0; to != nullptr && i < n; ++i) {
+    tensor.read_rows(i, i + 1, row.data());
+    dequantize_row(tensor.format, row.data(), k, reinterpret_cast<float*>(to) + i * k);
+  }
+  return copy;
+}
+
+const SourceTensor& Derived::quantized(const SourceTensor& tensor) {
+  const auto [at, added] = quantized_.try_emplace(&tensor, nullptr);
+  if (added) {
+    tensors_.push_back(quantized_to_fp8(tensor));
+    at->second = &tensors_.back();
+  }
+  return *at->second;
+}
+
 const SourceTensor& Derived::transposed(const SourceTensor& tensor) {
+  if (tensor.format.scheme == Scheme::kFp8) return transposed(as_floats(tensor));
   if (tensor.format.scheme != Scheme::kPlain) {
     fail(ErrorKind::kUnsupported, "tensor {} is stored turned, which format {} cannot be read in", tensor.name,
          tensor.format.name());

@@ -1,8 +1,9 @@
 // Derived: the load passes that give a stored tensor another form: slices (one expert of many), other row orders (fused
-// matrices), transposes. Slices are views of the file; the others are copies, made once. Used by bind; one thread.
+// matrices), transposes, fp8. Slices are views of the file; the others are copies, made once. Used by bind; one thread.
 #pragma once
 
 #include <deque>
+#include <map>
 #include <span>
 #include <vector>
 
@@ -24,19 +25,24 @@ class Derived {
   const SourceTensor& permuted(const SourceTensor& tensor, std::span<const int64_t> order);
   /// The rows of all tensors, which must have one format and width, one after the other.
   const SourceTensor& stacked(std::span<const SourceTensor* const> tensors);
-  /// [k, n] -> [n, k]. Throws Error(kUnsupported) for block formats.
+  /// [k, n] -> [n, k]; of fp8 weights, the values as f32. Throws Error(kUnsupported) for block formats.
   const SourceTensor& transposed(const SourceTensor& tensor);
+
+  /// A matrix of plain floats as fp8 with a scale a row, quantised when it is loaded; the same for the same `tensor`.
+  const SourceTensor& quantized(const SourceTensor& tensor);
 
   /// The copies; they must outlive every view of them.
   std::vector<Buffer> take_buffers() { return std::move(buffers_); }
 
  private:
+  const SourceTensor& as_floats(const SourceTensor& tensor);
   SourceTensor& add(const SourceTensor& like, const Shape& shape);
   std::byte* allocate(SourceTensor& tensor, int64_t bytes);
 
   bool dry_;
   std::deque<SourceTensor> tensors_;  // stable addresses: the weight store knows tensors by them
   std::vector<Buffer> buffers_;
+  std::map<const SourceTensor*, const SourceTensor*> quantized_;
 };
 
 }  // namespace baize

@@ -263,8 +263,12 @@ struct WeightInfo {
   int64_t resident_bytes = 0;
 };
 
+/// What weights stored as plain floats become while they are loaded.
+enum class Quantize : uint8_t { kNone, kFp8 };
+
 struct BindOptions {
   Compute compute = Compute::kAuto;
+  Quantize quantize = Quantize::kNone;
   bool dry = false;   // choose and count everything, but read, pack and allocate no weights: `inspect`, memory plans
   int64_t bytes = 0;  // of weights as a dry run counted them (Model::resident_bytes): a device gives them as one piece
 };

@@ -1,6 +1,8 @@
 #include "model/weight_store.h"
 
 #include <algorithm>
+#include <exception>
+#include <mutex>
 #include <utility>
 
 namespace baize {
@@ -8,7 +10,8 @@ namespace baize {
 namespace {
 constexpr int64_t kSmallChunk = int64_t{1} << 20;
 constexpr int64_t kSmallAlignment = 256;
-constexpr int64_t kRowsKept = 64;  // some MiB; rows of one long step come on top
+constexpr int64_t kRowsAtOnce = 16;  // made by a thread, at least
+constexpr int64_t kRowsKept = 64;    // some MiB; rows of one long step come on top
 }  // namespace
 
 void MappedTables::looked_up(int64_t rows) {
@@ -66,7 +69,7 @@ void WeightStore::upload(void* to, const SourceTensor& source) {
   }
 }
 
-Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
+WeightStore::Placed WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
   const LinearShape shape{source.format, source.shape[0], source.shape[1]};
   const std::pair key(&source, pack);
   if (const auto known = placed_.find(key); known != placed_.end()) return known->second;
@@ -74,6 +77,7 @@ Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
 
   const auto bytes = static_cast<int64_t>(source.bytes.size());
   resident_bytes_ += room_of(bytes);
+  if (source.rows != nullptr) return placed_[key] = {made(source, bytes), {}};
   Tensor view(const_cast<std::byte*>(source.bytes.data()), DType::kU8, {bytes});  // read-only by contract
   if (backend_.place().kind != Place::kHost) {
     view = Tensor(nullptr, DType::kU8, {bytes}, backend_.place());
@@ -83,31 +87,73 @@ Tensor WeightStore::matrix(const SourceTensor& source, const Pack* pack) {
       if (source.file != nullptr) source.file->drop_pages(source.bytes);
     }
   }
-  return placed_[key] = view;
+  return placed_[key] = {view, {}};
 }
 
-Tensor WeightStore::table(const SourceTensor& source) {
-  const bool stays = backend_.place().kind != Place::kHost || source.file == nullptr;
-  if (stays || placed_.contains({&source, nullptr})) return matrix(source, nullptr);
-  resident_bytes_ += std::min<int64_t>(static_cast<int64_t>(source.bytes.size()), MappedTables::kResidentBytes);
-  tables_.add(source);
-  return {const_cast<std::byte*>(source.bytes.data()), DType::kU8, {static_cast<int64_t>(source.bytes.size())}};
-}
-
-Tensor WeightStore::packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack) {
-  const int64_t bytes = pack.bytes(shape);
-  resident_bytes_ += room_of(bytes);
+Tensor WeightStore::made(const SourceTensor& source, int64_t bytes) {
   Tensor result(nullptr, DType::kU8, {bytes}, backend_.place());
   if (dry_) return result;
   result.data = hold(bytes);
   const bool host = backend_.place().kind == Place::kHost;
   const Buffer staging = host ? Buffer() : Buffer::host(bytes);
   auto* target = static_cast<std::byte*>(host ? result.data : staging.data());
-  backend_.parallel_for(
-      shape.n, std::max<int64_t>(pack.row_step, 64 / pack.row_step * pack.row_step),
-      [&](int64_t begin, int64_t end) { pack.repack(shape, source.bytes.data(), target, begin, end); });
+  make_rows(source, target);
   if (!host) backend_.upload(result.data, target, bytes);
-  if (source.file != nullptr) source.file->drop_pages(source.bytes);
+  return result;
+}
+
+void WeightStore::make_rows(const SourceTensor& source, std::byte* to) {
+  const int64_t row_bytes = source.format.row_bytes(source.width());
+  std::mutex mutex;
+  std::exception_ptr error;  // of any thread: it ends the loading, but must not end the thread
+  backend_.parallel_for(source.row_count(), kRowsAtOnce, [&](int64_t begin, int64_t end) {
+    try {
+      source.read_rows(begin, end, to + begin * row_bytes);
+    } catch (...) {
+      const std::lock_guard lock(mutex);
+      error = std::current_exception();
+    }
+  });
+  if (error != nullptr) std::rethrow_exception(error);
+  source.rows->done();
+}
+
+Tensor WeightStore::table(const SourceTensor& source) {
+  const bool stays = backend_.place().kind != Place::kHost || source.file == nullptr || source.rows != nullptr;
+  if (stays || placed_.contains({&source, nullptr})) return matrix(source, nullptr).w;
+  resident_bytes_ += std::min<int64_t>(static_cast<int64_t>(source.bytes.size()), MappedTables::kResidentBytes);
+  tables_.add(source);
+  return {const_cast<std::byte*>(source.bytes.data()), DType::kU8, {static_cast<int64_t>(source.bytes.size())}};
+}
+
+WeightStore::Placed WeightStore::packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack) {
+  const int64_t bytes = pack.bytes(shape);
+  resident_bytes_ += room_of(bytes);
+  Placed result{Tensor(nullptr, DType::kU8, {bytes}, backend_.place()), {}};
+  std::vector<float> scales(static_cast<size_t>(pack.scale_count != nullptr ? pack.scale_count(shape) : 0));
+  if (dry_) {
+    if (!scales.empty()) result.scales = small(scales);
+    return result;
+  }
+  result.w.data = hold(bytes);
+  const bool host = backend_.place().kind == Place::kHost;
+  const Buffer staging = host ? Buffer() : Buffer::host(bytes);
+  auto* target = static_cast<std::byte*>(host ? result.w.data : staging.data());
+  const std::byte* stored = source.bytes.data();
+  Buffer rows;
+  if (source.rows != nullptr) {
+    rows = Buffer::host(static_cast<int64_t>(source.bytes.size()));
+    make_rows(source, static_cast<std::byte*>(rows.data()));
+    stored = static_cast<const std::byte*>(rows.data());
+  }
+  backend_.parallel_for(shape.n, std::max<int64_t>(pack.row_step, 64 / pack.row_step * pack.row_step),
+                        [&](int64_t begin, int64_t end) { pack.repack(shape, stored, target, begin, end); });
+  if (!host) backend_.upload(result.w.data, target, bytes);
+  if (!scales.empty()) {
+    pack.repack_scales(shape, stored, scales.data(), 0, shape.n);
+    result.scales = small(scales);
+  }
+  if (source.rows == nullptr && source.file != nullptr) source.file->drop_pages(source.bytes);
   return result;
 }
 

@@ -24,8 +24,11 @@ class WeightStore {
   /// The same of whole numbers, as i32.
   Tensor small(std::span<const int32_t> values) { return put(DType::kI32, values.data(), std::ssize(values)); }
 
+  struct Placed {
+    Tensor w, scales;  // scales: of a pack that keeps them apart
+  };
   /// A stored matrix [n, k], in the layout of `pack` (null: as stored).
-  Tensor matrix(const SourceTensor& source, const Pack* pack);
+  Placed matrix(const SourceTensor& source, const Pack* pack);
 
   /// A stored table of which single rows are looked up. On a host it stays in the mapped file, of which MappedTables
   /// keeps little resident; a table that a matrix() uses in place stays whole.
@@ -42,7 +45,9 @@ class WeightStore {
   /// What a matrix takes where it is put beside others.
   int64_t room_of(int64_t bytes) const;
   void upload(void* to, const SourceTensor& source);
-  Tensor packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack);
+  Tensor made(const SourceTensor& source, int64_t bytes);
+  void make_rows(const SourceTensor& source, std::byte* to);
+  Placed packed(const SourceTensor& source, const LinearShape& shape, const Pack& pack);
 
   Backend& backend_;
   bool dry_;
@@ -53,7 +58,7 @@ class WeightStore {
   int64_t all_left_ = 0;
   char* small_next_ = nullptr;  // unused rest of the current buffer of small tensors
   int64_t small_left_ = 0;
-  std::map<std::pair<const SourceTensor*, const Pack*>, Tensor> placed_;  // so that shared matrices are placed once
+  std::map<std::pair<const SourceTensor*, const Pack*>, Placed> placed_;  // so that shared matrices are placed once
 };
 
 }  // namespace baize

@@ -1,5 +1,6 @@
 #include "ops/dequant.h"
 
+#include <algorithm>
 #include <cstring>
 
 #include "base/check.h"
@@ -156,10 +157,21 @@ void decode_plain(DType elem, const void* row, int64_t k, float* out) {
   }
 }
 
+void decode_fp8(const QuantFormat& format, const void* row, int64_t k, float* out) {
+  const auto* bytes = static_cast<const uint8_t*>(row);
+  const int64_t group = format.group == 0 ? k : format.group;
+  for (int64_t g = 0; g < format.scales(k); ++g) {
+    float scale;
+    std::memcpy(&scale, bytes + QuantFormat::scales_offset(k) + g * 4, sizeof(scale));
+    for (int64_t i = g * group; i < std::min(k, (g + 1) * group); ++i) out[i] = scale * e4m3_to_f32(bytes[i]);
+  }
+}
+
 }  // namespace
 
 void dequantize_row(const QuantFormat& format, const void* row, int64_t k, float* out) {
   if (format.scheme == Scheme::kPlain) return decode_plain(format.elem, row, k, out);
+  if (format.scheme == Scheme::kFp8) return decode_fp8(format, row, k, out);
   const int elems = format.block_elems();
   BAIZE_CHECK(k % elems == 0);
   const int64_t n = k / elems;

@@ -38,6 +38,10 @@ struct Pack {
   /// safe to call for disjoint ranges from several threads.
   void (*repack)(const LinearShape&, const std::byte* stored, std::byte* packed, int64_t row_begin, int64_t row_end);
   int row_step;
+  /// Of a layout that keeps the scales of its weights apart: how many there are, and how to fetch those of some rows.
+  int64_t (*scale_count)(const LinearShape&) = nullptr;
+  void (*repack_scales)(const LinearShape&, const std::byte* stored, float* scales, int64_t row_begin,
+                        int64_t row_end) = nullptr;
 };
 
 struct LinearKernel;
@@ -46,6 +50,7 @@ struct Linear {
   LinearShape shape;
   float alpha = 1;  // result = alpha * (x . w) + bias
   Tensor w;         // u8 [bytes]: stored rows, or the pack of the chosen kernels
+  Tensor scales;    // f32 [scale_count]: of a pack that keeps them apart
   Tensor bias;      // f32 [n]; absent: none
   std::array<const LinearKernel*, kMRanges> by_m{};
 

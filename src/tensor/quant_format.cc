@@ -11,17 +11,26 @@ QuantFormat QuantFormat::gguf(GgufType type) {
     case GgufType::kBF16:
       return plain(DType::kBF16);
     default:
-      return {Scheme::kGguf, DType::kU8, type};
+      return {Scheme::kGguf, DType::kU8, type, 0};
   }
 }
 
-int QuantFormat::block_elems() const { return scheme == Scheme::kPlain ? 1 : gguf_type_info(block).block_elems; }
+int QuantFormat::block_elems() const { return scheme == Scheme::kGguf ? gguf_type_info(block).block_elems : 1; }
 
 int64_t QuantFormat::row_bytes(int64_t k) const {
-  return scheme == Scheme::kPlain ? k * dtype_bytes(elem) : gguf_row_bytes(block, k);
+  switch (scheme) {
+    case Scheme::kPlain:
+      return k * dtype_bytes(elem);
+    case Scheme::kFp8:
+      return scales_offset(k) + (scales(k) * 4 + 15) / 16 * 16;
+    case Scheme::kGguf:
+      break;
+  }
+  return gguf_row_bytes(block, k);
 }
 
 std::string QuantFormat::name() const {
+  if (scheme == Scheme::kFp8) return group == 0 ? "fp8" : "fp8/" + std::to_string(group);
   return std::string(scheme == Scheme::kPlain ? to_string(elem) : gguf_type_info(block).name);
 }
 

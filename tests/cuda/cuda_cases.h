@@ -58,6 +58,21 @@ inline std::vector<std::byte> random_weights(const QuantFormat& format, int64_t 
     return data;
   }
   for (std::byte& b : data) b = static_cast<std::byte>(rng()());
+  if (format.scheme == Scheme::kFp8) {
+    const int64_t row_bytes = format.row_bytes(k), at = QuantFormat::scales_offset(k);
+    const std::vector<float> values = normals(rows * k, 100);
+    for (int64_t row = 0; row < rows; ++row) {
+      for (int64_t i = 0; i < k; ++i) {
+        data[static_cast<size_t>(row * row_bytes + i)] =
+            std::byte{f32_to_e4m3(values[static_cast<size_t>(row * k + i)])};
+      }
+      for (int64_t g = 0; g < format.scales(k); ++g) {
+        const float scale = (0.5f + static_cast<float>(rng()() % 1000) / 1000) / 100;
+        std::memcpy(&data[static_cast<size_t>(row * row_bytes + at + 4 * g)], &scale, 4);
+      }
+    }
+    return data;
+  }
   const cuda::BlockMap map = cuda::block_map(format.block);
   std::uniform_real_distribution<float> unit(0.5f, 1);
   const int levels = format.block == GgufType::kQ8_0 ? 100 : format.block == GgufType::kQ6_K ? 2000 : 400;
@@ -132,6 +147,30 @@ class Pool {
   Backend& backend_;
   std::vector<Buffer> buffers_;
 };
+
+/// Puts stored weights where `linear` runs on them, in the layout of `pack` (null: as stored).
+inline void put_weights(Pool& pool, const std::vector<std::byte>& stored, const Pack* pack, Linear& linear) {
+  if (pack == nullptr) {
+    linear.w = pool.put(stored);
+    return;
+  }
+  std::vector<std::byte> packed(static_cast<size_t>(pack->bytes(linear.shape)));
+  pack->repack(linear.shape, stored.data(), packed.data(), 0, linear.shape.n);
+  linear.w = pool.put(packed);
+  if (pack->scale_count == nullptr) return;
+  std::vector<float> scales(static_cast<size_t>(pack->scale_count(linear.shape)));
+  pack->repack_scales(linear.shape, stored.data(), scales.data(), 0, linear.shape.n);
+  linear.scales = pool.floats(scales, DType::kF32);
+}
+
+/// Every GGUF type, and fp8 with a scale a row and a scale for 128 weights.
+inline std::vector<QuantFormat> weight_formats() {
+  std::vector<QuantFormat> formats;
+  for (const GgufTypeInfo& info : gguf_types()) formats.push_back(QuantFormat::gguf(info.type));
+  formats.push_back(QuantFormat::fp8(0));
+  formats.push_back(QuantFormat::fp8(128));
+  return formats;
+}
 
 /// Sequences of a step: tokens already in the cache, and rows to compute.
 struct SeqCase {

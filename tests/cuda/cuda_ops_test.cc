@@ -64,9 +64,8 @@ TEST_P(CudaOpsTest, GatedActivation) {
 
 TEST_P(CudaOpsTest, EmbedAndGather) {
   const std::vector<SeqCase> seqs = {{0, 5}, {3, 1}, {0, 40}};
-  for (const GgufTypeInfo& info : gguf_types()) {
-    const QuantFormat format = QuantFormat::gguf(info.type);
-    for (const int64_t k : {int64_t{256}, int64_t{768}, is_plain(info.type) ? int64_t{37} : int64_t{512}}) {
+  for (const QuantFormat& format : weight_formats()) {
+    for (const int64_t k : {int64_t{256}, int64_t{768}, format.block_elems() == 1 ? int64_t{37} : int64_t{512}}) {
       const std::vector<std::byte> bytes = random_weights(format, 97, k);
       const Step s = step(seqs);
       const Pair out = poison(precision_.residual, {46, k}), rows = poison(precision_.residual, {3, k});
@@ -89,14 +88,15 @@ struct LinearCase {
 
 TEST_P(CudaOpsTest, Linear) {
   const std::vector<LinearCase> cases = {
-      {1, 256, {64}},    {1, 2048, {200, 64, 64}}, {1, 4096, {1000}}, {2, 512, {33}},  {5, 1024, {130, 70}},
-      {8, 768, {96}},    {16, 512, {48}},          {9, 1280, {17}},   {17, 512, {72}}, {70, 768, {264, 40}},
-      {129, 256, {520}}, {1, 14336, {24}},         {40, 512, {17000}}};
-  for (const GgufTypeInfo& info : gguf_types()) {
-    const QuantFormat format = QuantFormat::gguf(info.type);
+      {1, 256, {64}},        {1, 2048, {200, 64, 64}}, {1, 4096, {1000}},  {2, 512, {33}},    {5, 1024, {130, 70}},
+      {8, 768, {96}},        {16, 512, {48}},          {9, 1280, {17}},    {17, 512, {72}},   {70, 768, {264, 40}},
+      {129, 256, {520}},     {1, 14336, {24}},         {40, 512, {17000}}, {1, 4096, {1008}}, {3, 1024, {64}},
+      {64, 2048, {128, 64}}, {16, 14336, {128}}};
+  for (const QuantFormat& format : weight_formats()) {
+    const bool plain = format.scheme == Scheme::kPlain, fp8 = format.scheme == Scheme::kFp8;
     for (LinearCase c : cases) {
-      if (c.n[0] > 10000 && info.type != GgufType::kQ4_K) continue;
-      if (is_plain(info.type) && c.m % 2 == 1 && c.k <= 512) c.k = 72 + c.m;  // rows of odd lengths
+      if (c.n[0] > 10000 && format.block != GgufType::kQ4_K) continue;
+      if (format.block_elems() == 1 && c.m % 2 == 1 && c.k <= 512) c.k = 72 + c.m;  // rows of odd lengths
       const Pair x = act({c.m, c.k});
       std::vector<Linear> on_gpu(c.n.size()), on_host(c.n.size());
       int64_t total = 0;
@@ -111,12 +111,7 @@ TEST_P(CudaOpsTest, Linear) {
         }
         const Pack* pack = choose_kernels(cuda().linear_kernels(), compute_, on_gpu[i]);
         choose_kernels(ref().linear_kernels(), compute_, on_host[i]);
-        std::vector<std::byte> packed = bytes;
-        if (pack != nullptr) {
-          packed.resize(static_cast<size_t>(pack->bytes(on_gpu[i].shape)));
-          pack->repack(on_gpu[i].shape, bytes.data(), packed.data(), 0, c.n[i]);
-        }
-        on_gpu[i].w = device_.put(packed);
+        put_weights(device_, bytes, pack, on_gpu[i]);
         on_host[i].w = host_.put(bytes);
         total += c.n[i];
       }
@@ -129,8 +124,53 @@ TEST_P(CudaOpsTest, Linear) {
                    epilogue);
       });
       SCOPED_TRACE(format.name() + " m " + std::to_string(c.m) + " k " + std::to_string(c.k));
-      // Rows quantised to 8 bits, or weights rounded to bf16.
-      expect_close(out, exact_ ? 1e-9 : is_plain(info.type) ? 1e-5 : 3e-4);
+      // Rows quantised to e4m3 (4 bits of precision) or to 8 bits, or weights rounded to bf16.
+      const bool one = c.m == 1;
+      expect_close(out, exact_ ? 1e-9 : plain || (fp8 && one) ? 1e-5 : fp8 ? 1.5e-3 : 3e-4);
+    }
+  }
+}
+
+// What a norm or gate and the product after it come to, where one kernel may do the norm and quantise its result; that
+// the plain result is there for a third op that reads it.
+TEST_P(CudaOpsTest, NormsAndGatesBeforeProducts) {
+  constexpr int64_t kWidth = 1024, kOut = 96;
+  const auto matrix = [&](Linear& on_gpu, Linear& on_host) {
+    const QuantFormat format = QuantFormat::fp8(0);
+    on_gpu.shape = on_host.shape = {format, kOut, kWidth};
+    on_gpu.alpha = on_host.alpha = 1 / std::sqrt(static_cast<float>(kWidth));
+    const std::vector<std::byte> bytes = random_weights(format, kOut, kWidth);
+    put_weights(device_, bytes, choose_kernels(cuda().linear_kernels(), compute_, on_gpu), on_gpu);
+    choose_kernels(ref().linear_kernels(), compute_, on_host);
+    on_host.w = host_.put(bytes);
+  };
+  Linear weights[2];
+  matrix(weights[1], weights[0]);
+  for (const int64_t rows : {1, 5, 16, 70, 300}) {
+    for (const bool read_again : {false, true}) {
+      const Pair w = f32({kWidth}), x = act({rows, kWidth}), wide = act({rows, 2 * kWidth}, 2);
+      const Pair residual = pair(normals(rows * kWidth), precision_.residual, {rows, kWidth});
+      const Pair normed = poison(precision_.act, {rows, kWidth}), gated = poison(precision_.act, {rows, kWidth});
+      const Pair out[3] = {poison(precision_.act, {rows, kOut}), poison(precision_.act, {rows, kOut}),
+                           poison(precision_.act, {rows, kOut})};
+      const Step s = step(kOne);
+      both(s, [&](Ops& ops, bool d) {
+        const auto at = [&](const Pair& p) { return d ? p.device : p.host; };
+        const std::span<const Linear> matrix_of(&weights[d ? 1 : 0], 1);
+        const Norm norm = {at(w), 1e-6f};
+        ops.norm(at(x), norm, at(normed));
+        ops.linear(matrix_of, at(normed), at(out[0]));
+        ops.add_norm(at(residual), at(x), norm, at(normed));
+        ops.linear(matrix_of, at(normed), at(out[1]));
+        ops.gated_activation(at(wide), Activation::kSilu, at(gated));
+        ops.linear(matrix_of, at(gated), at(out[2]));
+        if (read_again) ops.add(at(gated), at(normed));
+        ops.norm(at(x), norm, at(normed));
+      });
+      SCOPED_TRACE("rows " + std::to_string(rows));
+      for (const Pair& each : out) expect_close(each, exact_ ? 1e-9 : rows == 1 ? 1e-5 : 1.5e-3);
+      expect_close(residual, bound_);
+      if (read_again) expect_close(gated, 2 * bound_);  // rounded twice
     }
   }
 }

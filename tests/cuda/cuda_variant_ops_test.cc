@@ -193,6 +193,8 @@ TEST_P(CudaVariantOpsTest, Experts) {
       {block(GgufType::kQ6_K), 9, 4, 1, 256, 256, false},
       {block(GgufType::kMXFP4), 4, 8, 4, 64, 96, true, true, true},
       {bf16, 600, 8, 2, 64, 40},
+      {QuantFormat::fp8(0), 2, 4, 2, 256, 96},
+      {QuantFormat::fp8(128), 50, 4, 2, 256, 128, true, true, true},
   };
   for (const ExpertCase& c : cases) {
     struct Side {
@@ -210,12 +212,7 @@ TEST_P(CudaVariantOpsTest, Experts) {
       }
       const Pack* pack = choose_kernels(cuda().linear_kernels(), compute_, on_gpu);
       choose_kernels(ref().linear_kernels(), compute_, on_host);
-      std::vector<std::byte> packed = bytes;
-      if (pack != nullptr) {
-        packed.resize(static_cast<size_t>(pack->bytes(on_gpu.shape)));
-        pack->repack(on_gpu.shape, bytes.data(), packed.data(), 0, n);
-      }
-      on_gpu.w = device_.put(packed);
+      put_weights(device_, bytes, pack, on_gpu);
       on_host.w = host_.put(bytes);
       (sides[1].*part).push_back(on_gpu);
       (sides[0].*part).push_back(on_host);

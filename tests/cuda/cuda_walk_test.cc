@@ -17,7 +17,7 @@ using namespace test;
 struct WalkCase {
   const char* name;
   int64_t hidden, ff, layers, heads, kv_heads, dim, vocab;
-  GgufType type, other;  // of most matrices; of v, down and the head
+  QuantFormat format, other;  // of most matrices; of v, down and the head
   bool norms = false, bias = false;
   int64_t window = 0;
 };
@@ -47,13 +47,13 @@ class TinyLlama {
       a.state = static_cast<size_t>(l);
       a.v_dim = c.dim;
       a.qkv.count = 3;
-      a.qkv.part = {linear(c.type, q, c.hidden, c.bias), linear(c.type, kv, c.hidden, c.bias),
+      a.qkv.part = {linear(c.format, q, c.hidden, c.bias), linear(c.format, kv, c.hidden, c.bias),
                     linear(c.other, kv, c.hidden, c.bias)};
-      a.o = linear(c.type, c.hidden, q, false);
+      a.o = linear(c.format, c.hidden, q, false);
       FfnBlock f;
       f.ff = c.ff;
       f.gate_up.count = 2;
-      f.gate_up.part = {linear(c.type, c.ff, c.hidden, false), linear(c.type, c.ff, c.hidden, false), {}};
+      f.gate_up.part = {linear(c.format, c.ff, c.hidden, false), linear(c.format, c.ff, c.hidden, false), {}};
       f.down = linear(c.other, c.hidden, c.ff, false);
       BoundSublayer attn, ffn;
       attn.pre = norm(c.hidden);
@@ -117,16 +117,11 @@ class TinyLlama {
   }
 
  private:
-  Linear linear(GgufType type, int64_t n, int64_t k, bool bias) {
+  Linear linear(const QuantFormat& format, int64_t n, int64_t k, bool bias) {
     Linear l;
-    l.shape = {QuantFormat::gguf(type), n, k};
-    std::vector<std::byte> bytes = random_weights(l.shape.format, n, k);
-    if (const Pack* pack = choose_kernels(backend_.linear_kernels(), Compute::kAuto, l)) {
-      std::vector<std::byte> packed(static_cast<size_t>(pack->bytes(l.shape)));
-      pack->repack(l.shape, bytes.data(), packed.data(), 0, n);
-      bytes = packed;
-    }
-    l.w = pool_.put(bytes);
+    l.shape = {format, n, k};
+    const Pack* pack = choose_kernels(backend_.linear_kernels(), Compute::kAuto, l);
+    put_weights(pool_, random_weights(format, n, k), pack, l);
     l.alpha = 1.0f / std::sqrt(static_cast<float>(k));
     if (bias) l.bias = pool_.floats(normals(n), DType::kF32);
     return l;
@@ -139,14 +134,17 @@ class TinyLlama {
 };
 
 TEST(CudaWalkTest, EqualsOpByOp) {
+  const auto gguf = [](GgufType type) { return QuantFormat::gguf(type); };
   const WalkCase cases[] = {
-      {"bf16", 1024, 3072, 3, 16, 4, 64, 1000, GgufType::kBF16, GgufType::kBF16},
-      {"bf16, wide", 4096, 14336, 1, 32, 8, 128, 5003, GgufType::kBF16, GgufType::kBF16},
-      {"bf16, norms, bias", 2048, 2048, 2, 16, 2, 128, 777, GgufType::kBF16, GgufType::kBF16, true, true},
-      {"bf16, window", 1024, 1024, 2, 16, 16, 64, 333, GgufType::kBF16, GgufType::kBF16, false, false, 200},
-      {"Q4_K and Q6_K", 1024, 4096, 3, 8, 2, 128, 1000, GgufType::kQ4_K, GgufType::kQ6_K},
-      {"Q5_K and Q8_0", 1024, 2048, 2, 16, 4, 64, 1000, GgufType::kQ5_K, GgufType::kQ8_0},
-      {"Q4_0 and bf16", 2048, 2048, 2, 16, 4, 128, 1000, GgufType::kQ4_0, GgufType::kBF16},
+      {"bf16", 1024, 3072, 3, 16, 4, 64, 1000, gguf(GgufType::kBF16), gguf(GgufType::kBF16)},
+      {"bf16, wide", 4096, 14336, 1, 32, 8, 128, 5003, gguf(GgufType::kBF16), gguf(GgufType::kBF16)},
+      {"bf16, norms, bias", 2048, 2048, 2, 16, 2, 128, 777, gguf(GgufType::kBF16), gguf(GgufType::kBF16), true, true},
+      {"bf16, window", 1024, 1024, 2, 16, 16, 64, 333, gguf(GgufType::kBF16), gguf(GgufType::kBF16), false, false, 200},
+      {"Q4_K and Q6_K", 1024, 4096, 3, 8, 2, 128, 1000, gguf(GgufType::kQ4_K), gguf(GgufType::kQ6_K)},
+      {"Q5_K and Q8_0", 1024, 2048, 2, 16, 4, 64, 1000, gguf(GgufType::kQ5_K), gguf(GgufType::kQ8_0)},
+      {"Q4_0 and bf16", 2048, 2048, 2, 16, 4, 128, 1000, gguf(GgufType::kQ4_0), gguf(GgufType::kBF16)},
+      {"fp8", 1024, 3072, 3, 16, 4, 64, 1008, QuantFormat::fp8(0), QuantFormat::fp8(0)},
+      {"fp8, wide, bias", 4096, 14336, 1, 32, 8, 128, 5008, QuantFormat::fp8(0), gguf(GgufType::kBF16), false, true},
   };
   const auto backend = make_cuda_backend(0);
   for (const WalkCase& c : cases) {
@@ -167,9 +165,10 @@ TEST(CudaWalkTest, EqualsOpByOp) {
       if (got[t] != again[t]) break;
     }
     std::printf("  %-20s mean NMSE %.2e, worst %.2e\n", c.name, sum / tokens, worst);
+    const bool close = c.format.scheme != Scheme::kGguf;
     // A rounding to bf16 or to 8 bits may fall the other way, and spread.
-    EXPECT_LE(sum / tokens, c.type == GgufType::kBF16 ? 5e-5 : 5e-3);
-    EXPECT_LE(worst, c.type == GgufType::kBF16 ? 3e-4 : 5e-2);
+    EXPECT_LE(sum / tokens, close ? 5e-5 : 5e-3);
+    EXPECT_LE(worst, close ? 3e-4 : 5e-2);
   }
 }
 

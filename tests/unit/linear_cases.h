@@ -13,10 +13,12 @@
 
 namespace baize {
 
-/// Every format that the CPU computes with: the plain ones, then the GGUF blocks.
+/// Every format that the CPU computes with: the plain ones, the GGUF blocks, fp8.
 inline std::vector<QuantFormat> all_formats() {
   std::vector<QuantFormat> formats;
   for (const GgufTypeInfo& info : gguf_types()) formats.push_back(QuantFormat::gguf(info.type));
+  formats.push_back(QuantFormat::fp8(0));
+  formats.push_back(QuantFormat::fp8(128));
   return formats;
 }
 
@@ -41,6 +43,14 @@ inline std::vector<std::byte> random_weights(const QuantFormat& format, int64_t 
     return data;
   }
   for (std::byte& b : data) b = static_cast<std::byte>(rng());
+  if (format.scheme == Scheme::kFp8) {
+    for (std::byte& b : data) b = (b & std::byte{0x7f}) == std::byte{0x7f} ? std::byte{0x40} : b;
+    for (int64_t row = 0; row < rows; ++row) {
+      std::byte* scales = data.data() + row * row_bytes + QuantFormat::scales_offset(k);
+      for (int64_t g = 0; g < format.scales(k); ++g) store_at(scales + 4 * g, (0.6f + 0.4f * unit(rng)) * 0.02f);
+    }
+    return data;
+  }
   const auto scale = [&](float largest) { return f32_to_f16((0.6f + 0.4f * unit(rng)) * largest); };
   const auto min = [&](float largest) { return f32_to_f16(unit(rng) * largest); };
   const int64_t block = gguf_type_info(format.block).block_bytes;

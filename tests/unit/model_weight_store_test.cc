@@ -52,7 +52,7 @@ TEST(ModelWeightStore, WhatWasCountedIsTakenAtOnce) {
   const std::vector<float> norm = {1, 2, 3};
   const auto fill = [&](WeightStore& store) {
     std::vector<Tensor> placed = {store.small(norm)};
-    for (const SourceTensor& matrix : matrices) placed.push_back(store.matrix(matrix, nullptr));
+    for (const SourceTensor& matrix : matrices) placed.push_back(store.matrix(matrix, nullptr).w);
     return placed;
   };
   WeightStore dry(device, true);
@@ -74,7 +74,7 @@ TEST(ModelWeightStore, MoreThanWasCountedStillFits) {
   DummyWeights weights("bf16");
   const SourceTensor matrix = matrix_of(weights, 512, 8);
   WeightStore store(device, false, 256);
-  const Tensor placed = store.matrix(matrix, nullptr);
+  const Tensor placed = store.matrix(matrix, nullptr).w;
   EXPECT_EQ(device.allocations, 2);
   EXPECT_EQ(std::memcmp(placed.data, matrix.bytes.data(), matrix.bytes.size()), 0);
 }
@@ -85,7 +85,7 @@ TEST(ModelWeightStore, DummiesCrossTheBusOnceAPeriod) {
   const int64_t period = weights.bytes(QuantFormat::plain(DType::kBF16), false, 2).period;
   const SourceTensor matrix = matrix_of(weights, 5 * period / 2 / 4096 + 1, 2048);
   WeightStore store(device, false);
-  const Tensor placed = store.matrix(matrix, nullptr);
+  const Tensor placed = store.matrix(matrix, nullptr).w;
   EXPECT_EQ(device.uploaded, period);
   EXPECT_EQ(std::memcmp(placed.data, matrix.bytes.data(), matrix.bytes.size()), 0);
 }

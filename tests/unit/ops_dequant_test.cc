@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
 #include <string_view>
 #include <vector>
 
@@ -146,6 +149,65 @@ TEST(Dequant, ZeroWeightsWriteNothing) {
   float out = 7;
   dequantize_row(QuantFormat::gguf(GgufType::kQ4_K), nullptr, 0, &out);
   EXPECT_EQ(out, 7);
+}
+
+// By the definition of the format, in double precision (Micikevicius et al. 2022, "FP8 formats for deep learning").
+double e4m3_value(int code) {
+  const int exponent = code >> 3 & 15, mantissa = code & 7;
+  const double size = exponent == 0 ? std::ldexp(mantissa / 8.0, -6) : std::ldexp(1 + mantissa / 8.0, exponent - 7);
+  return code & 0x80 ? -size : size;
+}
+
+TEST(Fp8, EveryCodeHasItsValue) {
+  for (int code = 0; code < 256; ++code) {
+    const float value = e4m3_to_f32(static_cast<uint8_t>(code));
+    if ((code & 0x7f) == 0x7f) {
+      EXPECT_TRUE(std::isnan(value)) << code;
+      continue;
+    }
+    EXPECT_EQ(value, e4m3_value(code)) << code;
+    EXPECT_EQ(std::signbit(value), code >= 128) << code;
+    EXPECT_EQ(f32_to_e4m3(value), code);
+  }
+}
+
+TEST(Fp8, RoundsToTheNearestTiesToEven) {
+  for (int code = 0; code < 0x7e; ++code) {
+    const double low = e4m3_value(code), high = e4m3_value(code + 1), middle = (low + high) / 2;
+    const auto even = static_cast<uint8_t>(code % 2 == 0 ? code : code + 1);
+    EXPECT_EQ(f32_to_e4m3(static_cast<float>(middle)), even) << code;
+    EXPECT_EQ(f32_to_e4m3(std::nextafter(static_cast<float>(middle), 0.0f)), code);
+    EXPECT_EQ(f32_to_e4m3(std::nextafter(static_cast<float>(middle), 1000.0f)), code + 1);
+    EXPECT_EQ(f32_to_e4m3(-static_cast<float>(middle)), even | 0x80) << code;
+  }
+  for (const float large : {449.0f, 464.0f, 1e30f, std::numeric_limits<float>::infinity()}) {
+    EXPECT_EQ(f32_to_e4m3(large), 0x7e);
+    EXPECT_EQ(f32_to_e4m3(-large), 0xfe);
+  }
+  EXPECT_EQ(f32_to_e4m3(std::numeric_limits<float>::quiet_NaN()) & 0x7f, 0x7f);
+}
+
+TEST(Fp8, RowsHaveTheirScalesBehindThem) {
+  for (const int group : {0, 128}) {
+    for (const int64_t k : {1, 16, 100, 128, 300}) {
+      const QuantFormat format = QuantFormat::fp8(group);
+      const int64_t groups = group == 0 ? 1 : (k + 127) / 128;
+      ASSERT_EQ(format.scales(k), groups);
+      ASSERT_EQ(format.row_bytes(k), (k + 15) / 16 * 16 + (4 * groups + 15) / 16 * 16);
+      std::vector<uint8_t> row(static_cast<size_t>(format.row_bytes(k)));
+      for (int64_t i = 0; i < k; ++i) row[static_cast<size_t>(i)] = static_cast<uint8_t>(i * 37 % 127);
+      for (int64_t g = 0; g < groups; ++g) {
+        const float scale = 0.5f + static_cast<float>(g);
+        std::memcpy(row.data() + QuantFormat::scales_offset(k) + 4 * g, &scale, sizeof(scale));
+      }
+      std::vector<float> out(static_cast<size_t>(k));
+      dequantize_row(format, row.data(), k, out.data());
+      for (int64_t i = 0; i < k; ++i) {
+        const double scale = 0.5 + static_cast<double>(group == 0 ? 0 : i / group);
+        ASSERT_EQ(out[static_cast<size_t>(i)], scale * e4m3_value(static_cast<int>(i * 37 % 127))) << k << " " << i;
+      }
+    }
+  }
 }
 
 TEST(GgufBlocks, E8m0HalvesTheScale) {

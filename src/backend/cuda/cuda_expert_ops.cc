@@ -39,7 +39,8 @@ ExpertPart part_of(std::span<const Linear> linears, std::vector<ExpertWeights>& 
     }
     const auto* w = static_cast<const uint8_t*>(linear.w.data);
     part.wide = part.wide && reinterpret_cast<uintptr_t>(w) % 16 == 0;
-    host.push_back({w, linear.bias.present() ? static_cast<const float*>(linear.bias.data) : nullptr, linear.alpha});
+    host.push_back({w, linear.bias.present() ? static_cast<const float*>(linear.bias.data) : nullptr, linear.alpha,
+                    static_cast<const float*>(linear.scales.data)});
   }
   return part;
 }

@@ -5,6 +5,7 @@
 #include <fstream>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/linear_kernels.h"
 #include "backend/cuda/walk_plan.h"
 #include "ops/philox.h"
 
@@ -12,9 +13,9 @@ namespace baize::cuda {
 
 namespace {
 
+constexpr int64_t kMaxCounters = 4096;
 constexpr int64_t kGraphRows = 256;  // larger steps gain nothing from a graph
 constexpr size_t kMaxKnown = 128;
-constexpr int64_t kMaxCounters = 4096;
 constexpr size_t kMaxDraws = 4096;  // at once
 constexpr int kLeastTileRows = 5;   // of a sequence that is attended by tiles
 constexpr int64_t kMaxTunedHeadDim = 512;
@@ -188,8 +189,45 @@ void CudaOps::run(const Op& op) {
   std::visit(Runner{*this, exec_.stream}, op);
 }
 
+// A norm or gate whose result the next product takes quantised: both by one kernel.
+bool CudaOps::run_quantizing(size_t index) {
+  const LinearOp* linear = index + 1 < ops_.size() ? std::get_if<LinearOp>(&ops_[index + 1]) : nullptr;
+  if (linear == nullptr) return false;
+  const std::span calls(linear->calls.data(), static_cast<size_t>(linear->count));
+  if (!takes_quantized(calls)) return false;
+  const LinearShape& shape = calls[0].linear->shape;
+  const Tensor& x = calls[0].x;
+  const Fp8Rows rows = fp8_rows(shape, x, linear->workspace);
+  const auto* end = reinterpret_cast<const char*>(rows.scales + x.shape[0] * shape.format.scales(shape.k));
+  // The workspace was not yet in use when the op was recorded: it may hold what the op reads.
+  const auto fits = [&](const Tensor& out, std::initializer_list<Tensor> inputs) {
+    const bool apart = std::none_of(inputs.begin(), inputs.end(), [&](const Tensor& t) {
+      const auto* first = static_cast<const char*>(t.data);
+      const auto* last = first + ((t.shape[0] - 1) * t.strides[0] + t.shape[1]) * dtype_bytes(t.dtype);
+      return !quantizes_fp8(t) || (first < end && reinterpret_cast<const char*>(rows.codes) < last);
+    });
+    return apart && quantizes_fp8(out) && out.data == x.data && out.shape == x.shape && out.strides[0] == x.strides[0];
+  };
+  const Tensor* plain = read_later(ops_, index + 2, x.data) ? &x : nullptr;
+  const Op& op = ops_[index];
+  if (const NormOp* norm = std::get_if<NormOp>(&op); norm != nullptr && fits(norm->out, {norm->x})) {
+    norm_quantize_fp8(exec_.stream, nullptr, norm->x, norm->norm, plain, rows);
+  } else if (const AddNormOp* add = std::get_if<AddNormOp>(&op);
+             add != nullptr && fits(add->out, {add->residual, add->x})) {
+    norm_quantize_fp8(exec_.stream, &add->residual, add->x, add->norm, plain, rows);
+  } else if (const GatedOp* gated = std::get_if<GatedOp>(&op); gated != nullptr && fits(gated->out, {gated->gate_up})) {
+    gate_quantize_fp8(exec_.stream, gated->gate_up, gated->activation, plain, rows);
+  } else {
+    return false;
+  }
+  exec_.quantized = linear->workspace;
+  return true;
+}
+
 void CudaOps::run_all() {
-  for (const Op& op : ops_) run(op);
+  for (size_t i = 0; i < ops_.size(); ++i) {
+    if (!run_quantizing(i)) run(ops_[i]);
+  }
 }
 
 void CudaOps::prepare_walk(Known& known) {

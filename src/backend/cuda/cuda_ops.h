@@ -92,6 +92,7 @@ class CudaOps : public Ops {
 
   void flush();  // runs what was recorded
   void run_all();
+  bool run_quantizing(size_t index);
   void run(const Op& op);
   Known& know(uint64_t key);
   void prepare_walk(Known& known);

@@ -10,6 +10,7 @@
 #include <tuple>
 #include <vector>
 
+#include "backend/cuda/kernels/kernels.h"
 #include "ops/linear.h"
 
 namespace baize::cuda {
@@ -20,10 +21,20 @@ struct CudaExec : Exec {
   cudaStream_t stream = nullptr;
   int sms = 0;  // multiprocessors
   Gemm* gemm = nullptr;
+  const void* quantized = nullptr;  // workspace of the next linear in which the op before it left its rows quantised
 };
 
-/// out = alpha * x . w^T through cuBLASLt: bf16 weights [n, k] and rows, bf16 or f32 results, f32 sums. The fastest of
-/// the library's proposals is found by measuring, once for a shape and a range of row counts.
+/// Weights and rows in e4m3, with f32 scales of each row of both.
+struct Fp8Product {
+  const void* w;
+  const float* w_scales;
+  const void* x;  // [m, k]
+  const float* x_scales;
+  int64_t m, n, k;
+};
+
+/// out = alpha * x . w^T through cuBLASLt: bf16 weights [n, k] and rows, or e4m3 of both; bf16 or f32 results, f32
+/// sums. The fastest of the library's proposals is found by measuring, once for a shape and a range of row counts.
 class Gemm {
  public:
   static constexpr size_t kWorkspaceBytes = size_t{32} << 20;  // what NVIDIA recommends for Hopper
@@ -34,6 +45,8 @@ class Gemm {
   Gemm& operator=(const Gemm&) = delete;
 
   void run(cudaStream_t stream, const void* w, int64_t n, int64_t k, const Tensor& x, const Tensor& out, float alpha);
+  /// m, n and k are multiples of 16, `out` begins at one of 16 bytes.
+  void run(cudaStream_t stream, const Fp8Product& product, const Tensor& out, float alpha);
 
  private:
   struct Plan;
@@ -43,8 +56,10 @@ class Gemm {
     const void* x;
     void* out;
     float alpha;
+    const float *w_scales, *x_scales;  // of e4m3
   };
-  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int>;  // m, n, k, strides, result type
+  enum class Kind : uint8_t { kBf16, kFp8 };
+  using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, int64_t, int, Kind>;  // m, n, k, strides, result type
 
   static int64_t bucket(int64_t m);
   static std::unique_ptr<Plan> describe(const Key& key);
@@ -52,6 +67,7 @@ class Gemm {
   bool fits(const Plan& plan, const cublasLtMatmulAlgo_t& algo);
   cublasLtMatmulAlgo_t fastest(const std::vector<cublasLtMatmulAlgo_t>& algos, Plan& plan, const Call& call);
   Plan& plan(const Key& key, const Call& call);
+  static void point_at_scales(const Plan& plan, const Call& call);
   void multiply(const Plan& plan, const Call& call);
 
   cublasLtHandle_t handle_ = nullptr;

@@ -63,15 +63,25 @@ int64_t Gemm::bucket(int64_t m) {
 
 // The library sees columns: the transposed result [n, m] = (w [k, n])^T . x [k, m].
 std::unique_ptr<Gemm::Plan> Gemm::describe(const Key& key) {
-  const auto [m, n, k, x_stride, out_stride, out_type] = key;
+  const auto [m, n, k, x_stride, out_stride, out_type, kind] = key;
   auto made = std::make_unique<Plan>();
   check_lt(cublasLtMatmulDescCreate(&made->product, CUBLAS_COMPUTE_32F, CUDA_R_32F), "describe a product");
   const cublasOperation_t transposed = CUBLAS_OP_T;
   check_lt(cublasLtMatmulDescSetAttribute(made->product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed, sizeof transposed),
            "describe a product");
   const auto rows = [](int64_t v) { return static_cast<uint64_t>(v); };
-  check_lt(cublasLtMatrixLayoutCreate(&made->w, CUDA_R_16BF, rows(k), rows(n), k), "describe weights");
-  check_lt(cublasLtMatrixLayoutCreate(&made->x, CUDA_R_16BF, rows(k), rows(m), x_stride), "describe rows");
+  const cudaDataType in = kind == Kind::kBf16 ? CUDA_R_16BF : CUDA_R_8F_E4M3;
+  if (kind != Kind::kBf16) {
+    const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+      check_lt(cublasLtMatmulDescSetAttribute(made->product, attribute, &value, sizeof value), "describe scales");
+    };
+    const cublasLtMatmulMatrixScale_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+    set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode);
+    set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode);
+    set(CUBLASLT_MATMUL_DESC_FAST_ACCUM, int8_t{1});
+  }
+  check_lt(cublasLtMatrixLayoutCreate(&made->w, in, rows(k), rows(n), k), "describe weights");
+  check_lt(cublasLtMatrixLayoutCreate(&made->x, in, rows(k), rows(m), x_stride), "describe rows");
   check_lt(cublasLtMatrixLayoutCreate(&made->out, static_cast<cudaDataType>(out_type), rows(n), rows(m), out_stride),
            "describe results");
   return made;
@@ -136,6 +146,7 @@ Gemm::Plan& Gemm::plan(const Key& key, const Call& call) {
   if (const auto at = plans_.find(key); at != plans_.end()) return *at->second;
   if (plans_.size() >= kMaxPlans) plans_.clear();
   std::unique_ptr<Plan> made = describe(key);
+  point_at_scales(*made, call);
   Key about = key;
   std::get<0>(about) = bucket(std::get<0>(key));
   const auto known = chosen_.find(about);
@@ -151,8 +162,18 @@ Gemm::Plan& Gemm::plan(const Key& key, const Call& call) {
   return *(plans_[key] = std::move(made));
 }
 
+void Gemm::point_at_scales(const Plan& p, const Call& c) {
+  if (c.w_scales == nullptr) return;
+  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const float* scales) {
+    check_lt(cublasLtMatmulDescSetAttribute(p.product, attribute, &scales, sizeof scales), "describe scales");
+  };
+  set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, c.w_scales);
+  set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, c.x_scales);
+}
+
 void Gemm::multiply(const Plan& p, const Call& c) {
   const float beta = 0;
+  point_at_scales(p, c);
   check_lt(cublasLtMatmul(handle_, p.product, &c.alpha, c.w, p.w, c.x, p.x, &beta, c.out, p.out, c.out, p.out, &p.algo,
                           workspace_, kWorkspaceBytes, c.stream),
            "multiply");
@@ -170,8 +191,14 @@ void Gemm::run(cudaStream_t stream, const void* w, int64_t n, int64_t k, const T
     return linear_exact(stream, {&plain, x, to, {}});
   }
   const int type = out.dtype == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
-  const Call call{stream, w, x.data, out.data, alpha};
-  multiply(plan({x.shape[0], n, k, x.strides[0], out.strides[0], type}, call), call);
+  const Call call{stream, w, x.data, out.data, alpha, nullptr, nullptr};
+  multiply(plan({x.shape[0], n, k, x.strides[0], out.strides[0], type, Kind::kBf16}, call), call);
+}
+
+void Gemm::run(cudaStream_t stream, const Fp8Product& p, const Tensor& out, float alpha) {
+  const int type = out.dtype == DType::kF32 ? CUDA_R_32F : CUDA_R_16BF;
+  const Call call{stream, p.w, p.x, out.data, alpha, p.w_scales, p.x_scales};
+  multiply(plan({p.m, p.n, p.k, p.k, out.strides[0], type, Kind::kFp8}, call), call);
 }
 
 }  // namespace baize::cuda

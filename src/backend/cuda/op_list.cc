@@ -1,5 +1,8 @@
 #include "backend/cuda/op_list.h"
 
+#include <algorithm>
+#include <initializer_list>
+
 #include <bit>
 #include <type_traits>
 
@@ -75,6 +78,7 @@ struct AddOpFields {
       const LinearCall& call = op.calls[static_cast<size_t>(i)];
       h.add(call.linear->w);
       h.add(call.linear->bias);
+      h.add(call.linear->scales);
       h.add(call.linear->shape.n);
       h.add(call.linear->alpha);
       h.add(&call.linear->kernel(call.x.shape[0]));
@@ -174,6 +178,43 @@ struct AddOpFields {
 };
 
 }  // namespace
+
+namespace {
+
+enum class Use { kNone, kReads, kWrites };
+
+// What an op does with the memory at `data`.
+struct UseOf {
+  const void* data;
+
+  Use operator()(const LinearOp& op) const { return of({op.calls[0].x.data}, op.calls[0].out.data); }
+  Use operator()(const NormOp& op) const { return of({op.x.data}, op.out.data); }
+  Use operator()(const AddOp& op) const { return of({op.residual.data, op.x.data}, nullptr); }
+  Use operator()(const AddNormOp& op) const { return of({op.residual.data, op.x.data}, op.out.data); }
+  Use operator()(const GatedOp& op) const { return of({op.gate_up.data}, op.out.data); }
+  Use operator()(const QkvOp& op) const { return of({op.qkv.data}, op.q.data); }
+  Use operator()(const AttentionOp& op) const { return of({op.q.data}, op.out.data); }
+  Use operator()(const GatherOp& op) const { return of({op.x.data}, op.out.data); }
+  template <typename T>
+  Use operator()(const T&) const {
+    return Use::kReads;
+  }
+
+  Use of(std::initializer_list<const void*> inputs, const void* out) const {
+    if (std::ranges::find(inputs, data) != inputs.end()) return Use::kReads;
+    return out == data ? Use::kWrites : Use::kNone;
+  }
+};
+
+}  // namespace
+
+bool read_later(const std::vector<Op>& ops, size_t first, const void* data) {
+  for (size_t i = first; i < ops.size(); ++i) {
+    const Use found = std::visit(UseOf{data}, ops[i]);
+    if (found != Use::kNone) return found == Use::kReads;
+  }
+  return true;
+}
 
 uint64_t hash_step(const std::vector<Op>& ops, const StepInput& input) {
   Hasher h;

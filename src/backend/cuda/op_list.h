@@ -93,6 +93,10 @@ using Op = std::variant<EmbedOp, LinearOp, NormOp, AddOp, AddNormOp, GatedOp, Qk
 /// Launches the kernels of one op (cuda_expert_ops.cc).
 void run_experts(cudaStream_t stream, const ExpertsOp& op, int sms);
 
+/// Whether an op from `first` on may read what lies at `data` before another writes there. Other ops than those of
+/// plain layers count as readers, as does the end.
+bool read_later(const std::vector<Op>& ops, size_t first, const void* data);
+
 /// Of steps without OtherOps. Equal for steps whose launches are equal: same ops, addresses, shapes and constants.
 uint64_t hash_step(const std::vector<Op>& ops, const StepInput& input);
 

@@ -41,9 +41,12 @@ class Planner {
   int attention_bytes_ = 0, work_bytes_ = 0, slot_bytes_ = 0;
 };
 
+// kQ2_K, which no walk multiplies, for what it cannot read.
 GgufType type_of(const QuantFormat& format) {
+  constexpr GgufType kNone = GgufType::kQ2_K;
   if (format.scheme == Scheme::kGguf) return format.block;
-  return format.elem == DType::kBF16 ? GgufType::kBF16 : GgufType::kF32;
+  if (format.scheme == Scheme::kFp8) return format.group == 0 ? kWalkFp8 : kNone;
+  return format.elem == DType::kBF16 ? GgufType::kBF16 : kNone;
 }
 
 template <typename T>
@@ -55,7 +58,8 @@ const T* pointer(const Tensor& t) {
 bool merge(WalkPart& last, const WalkPart& next) {
   const int64_t row_bytes = static_cast<int64_t>(last.units) * walk_unit_bytes(last.type);
   if (last.type != next.type || last.alpha != next.alpha || last.bias != nullptr || next.bias != nullptr ||
-      last.w + last.n * row_bytes != next.w || last.out_dtype != next.out_dtype ||
+      last.w + last.n * row_bytes != next.w || (last.scales != nullptr && last.scales + last.n != next.scales) ||
+      last.out_dtype != next.out_dtype ||
       static_cast<char*>(last.out) + static_cast<int64_t>(last.n) * dtype_bytes(last.out_dtype) != next.out) {
     return false;
   }
@@ -72,19 +76,20 @@ bool Planner::add_parts(const LinearOp& op, const void* x, WalkStep& step) {
     const LinearCall& call = op.calls[static_cast<size_t>(i)];
     const Linear& l = *call.linear;
     const GgufType type = type_of(l.shape.format);
-    const bool plain = type == GgufType::kBF16;
+    const bool plain = type == GgufType::kBF16, fp8 = type == kWalkFp8;
     const Pack* pack = nullptr;
     if (call.x.data != x || call.x.dtype != DType::kBF16 || l.shape.k % kUnitWeights != 0 ||
         !walk_supports(type, 128)) {
       return false;
     }
     pack = l.kernel(1).pack;
-    const bool planar = !plain && type != GgufType::kQ4_K && type != GgufType::kQ5_K;
+    const bool planar = type != GgufType::kBF16 && type != GgufType::kQ4_K && type != GgufType::kQ5_K;
     if ((pack != nullptr) != planar || reinterpret_cast<uintptr_t>(l.w.data) % 16 != 0) return false;
-    (plain ? step.plain : step.quantized) = true;
+    (plain ? step.plain : fp8 ? step.halved : step.quantized) = true;
     if (l.shape.n > (1 << 24)) return false;
     const WalkPart part = {pointer<uint8_t>(l.w),
                            pointer<float>(l.bias),
+                           pointer<float>(l.scales),
                            call.out.data,
                            call.out.dtype,
                            type,
@@ -95,7 +100,7 @@ bool Planner::add_parts(const LinearOp& op, const void* x, WalkStep& step) {
     if (step.parts == 0 || !merge(step.part[step.parts - 1], part)) step.part[step.parts++] = part;
   }
   step.softcap = op.calls[0].epilogue.softcap;
-  work_bytes_ = std::max(work_bytes_, step.k * (step.plain ? 2 : 0) + (step.quantized ? step.k + step.k / 2 : 0));
+  work_bytes_ = std::max(work_bytes_, walk_input_bytes(step));
   slot_bytes_ = std::max(slot_bytes_, slots * 4);
   return true;
 }
@@ -215,6 +220,7 @@ bool Planner::take_ffn() {
     second = gate;
     second.w = gate.w + ff * gate.units * walk_unit_bytes(gate.type);
     if (gate.bias != nullptr) second.bias = gate.bias + ff;
+    if (gate.scales != nullptr) second.scales = gate.scales + ff;
     up.parts = 2;
   }
   if (up.parts != 2 || up.part[0].n != ff || up.part[1].n != ff || up.softcap > 0) return false;

@@ -44,6 +44,7 @@ const IsaLinear kLinear = {
     {leaf<Q4_0>(), leaf<Q4_1>(), leaf<Q5_0>(), leaf<Q5_1>(), leaf<Q8_0>(), leaf<Q2_K>(), leaf<Q3_K>(), leaf<Q4_K>(),
      leaf<Q5_K>(), leaf<Q6_K>(), leaf<IQ4_NL>(), leaf<IQ4_XS>(), leaf<MXFP4>()},
     {plain_leaf<PlainF32>(), plain_leaf<PlainF16>(), plain_leaf<PlainBF16>()},
+    plain_leaf<PlainF8>(),
     quantize,
     gemm_f32,
     softcap,

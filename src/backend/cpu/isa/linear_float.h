@@ -91,6 +91,11 @@ struct PlainBF16 {
   static BAIZE_INLINE Vec load(const uint8_t* p) { return load_vec_bf16(p); }
 };
 
+struct PlainF8 {  // e4m3, without its scales
+  static constexpr int kBytes = 1;
+  static BAIZE_INLINE Vec load(const uint8_t* p) { return load_vec_f8(p); }
+};
+
 // The last k % kLanes elements, filled up with zeros.
 template <class P>
 BAIZE_INLINE Vec load_tail(const uint8_t* p, int64_t count) {

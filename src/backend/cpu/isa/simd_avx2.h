@@ -153,6 +153,12 @@ BAIZE_INLINE Vec load_vec_f16(const uint8_t* p) { return _mm256_cvtph_ps(load_ro
 BAIZE_INLINE Vec load_vec_bf16(const uint8_t* p) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(load_row(p)), 16));
 }
+// e4m3 is a half with a smaller exponent: shifted into one, it is the value times 2^-8, exactly.
+BAIZE_INLINE Vec load_vec_f8(const uint8_t* p) {
+  const __m128i wide = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  const __m128i half = _mm_and_si128(_mm_slli_epi16(wide, 7), _mm_set1_epi16(static_cast<short>(0xbfff)));
+  return _mm256_mul_ps(_mm256_cvtph_ps(half), _mm256_set1_ps(256));
+}
 BAIZE_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
 // out[16 i + r] = rows[r][i] for 8 rows.
 BAIZE_INLINE void store_transposed8(const __m256* rows, float* out) {

@@ -109,6 +109,12 @@ BAIZE_INLINE Vec load_vec_bf16(const uint8_t* p) {
   const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16));
 }
+// e4m3 is a half with a smaller exponent: shifted into one, it is the value times 2^-8, exactly.
+BAIZE_INLINE Vec load_vec_f8(const uint8_t* p) {
+  const __m256i wide = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  const __m256i half = _mm256_and_si256(_mm256_slli_epi16(wide, 7), _mm256_set1_epi16(static_cast<short>(0xbfff)));
+  return _mm512_mul_ps(_mm512_cvtph_ps(half), _mm512_set1_ps(256));
+}
 BAIZE_INLINE Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
 /// out[kLanes][16] from 16 vectors of one row each.
 BAIZE_INLINE void store_transposed(const Vec* rows, float* out) {

@@ -235,6 +235,15 @@ inline Vec load_vec_bf16(const uint8_t* p) {
   }
   return r;
 }
+// e4m3 is a half with a smaller exponent: shifted into one, it is the value times 2^-8, exactly.
+inline Vec load_vec_f8(const uint8_t* p) {
+  Vec r;
+  for (int i = 0; i < kLanes; ++i) {
+    const auto half = static_cast<uint16_t>((p[i] & 0x80) << 8 | (p[i] & 0x7f) << 7);
+    r.v[i] = 256 * float_of_f16(half);
+  }
+  return r;
+}
 inline Vec fma(const Vec& a, const Vec& b, const Vec& c) {
   Vec r;
   for (int i = 0; i < kLanes; ++i) r.v[i] = a.v[i] * b.v[i] + c.v[i];

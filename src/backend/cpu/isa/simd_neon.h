@@ -144,6 +144,15 @@ BAIZE_INLINE Vec load_vec_f16(const uint8_t* p) { return floats4_of_f16(p); }
 BAIZE_INLINE Vec load_vec_bf16(const uint8_t* p) {
   return vreinterpretq_f32_u32(vshll_n_u16(vreinterpret_u16_u8(vld1_u8(p)), 16));
 }
+// e4m3 is a half with a smaller exponent: shifted into one, it is the value times 2^-8, exactly.
+BAIZE_INLINE Vec load_vec_f8(const uint8_t* p) {
+  uint32_t four;
+  __builtin_memcpy(&four, p, sizeof(four));
+  const int16x8_t wide = vmovl_s8(vreinterpret_s8_u32(vdup_n_u32(four)));
+  const uint16x4_t half =
+      vand_u16(vreinterpret_u16_s16(vshl_n_s16(vget_low_s16(wide), 7)), vdup_n_u16(uint16_t{0xbfff}));
+  return vmulq_n_f32(vcvt_f32_f16(vreinterpret_f16_u16(half)), 256);
+}
 BAIZE_INLINE Vec fma(Vec a, Vec b, Vec c) { return vfmaq_f32(c, a, b); }
 /// out[kLanes][16] from 16 vectors of one row each.
 BAIZE_INLINE void store_transposed(const Vec* rows, float* out) {

@@ -108,6 +108,7 @@ struct IsaLinear {
   int tile;  // columns of a full tile of quantised activations
   QuantLeaf quant[kQuantTypes];
   PlainLeaf plain[kPlainTypes];
+  PlainLeaf fp8;  // e4m3 as it is: the scales of rows are applied by the caller
   /// Quantises `cols` (1..tile) rows of x, k elements each, `x_stride` apart, into one tile.
   void (*quantize)(const float* x, int64_t x_stride, int cols, int64_t k, ActLayout layout, uint8_t* tile);
   /// out[cols][16] += sum over i < k of w[i][16] * x[col][i].

@@ -89,6 +89,14 @@ bool for_panels(const LinearQuery& query) {
   return is_plain_type<type>(query) && query.compute != Compute::kInvariant && query.range == MRange::kMany;
 }
 
+bool for_fp8_dot(const LinearQuery& query) {
+  return query.shape.format.scheme == Scheme::kFp8 &&
+         (query.compute == Compute::kInvariant || query.range != MRange::kMany);
+}
+bool for_fp8_panels(const LinearQuery& query) {
+  return query.shape.format.scheme == Scheme::kFp8 && !for_fp8_dot(query);
+}
+
 template <const IsaLinear& isa, QuantType type>
 int64_t workspace(const LinearShape& shape, int64_t m) {
   return quant_workspace(isa, type, shape, m);
@@ -112,6 +120,11 @@ void run_dot(Exec& exec, std::span<const LinearCall> calls, void*) {
 template <const IsaLinear& isa, PlainType type>
 void run_panels(Exec& exec, std::span<const LinearCall> calls, void*) {
   run_plain(isa, type, exec, calls, false);
+}
+
+template <const IsaLinear& isa, bool dot>
+void run_eights(Exec& exec, std::span<const LinearCall> calls, void*) {
+  run_fp8(isa, exec, calls, dot);
 }
 
 template <const IsaLinear& isa, QuantType type>
@@ -172,6 +185,8 @@ void add_tiles(Kernels& kernels) {
 
 template <const IsaLinear& isa>
 void add_all(Kernels& kernels, int priority) {
+  kernels.add(isa, "fp8.dot", {nullptr, nullptr, priority, for_fp8_dot, no_workspace, run_eights<isa, true>});
+  kernels.add(isa, "fp8.panels", {nullptr, nullptr, priority, for_fp8_panels, no_workspace, run_eights<isa, false>});
   [&]<int... types>(std::integer_sequence<int, types...>) {
     (add_quant<isa, static_cast<QuantType>(types)>(kernels, priority), ...);
   }(std::make_integer_sequence<int, kQuantTypes>());

@@ -163,6 +163,39 @@ void run_plain(const IsaLinear& isa, PlainType type, Exec& exec, std::span<const
   });
 }
 
+void run_fp8(const IsaLinear& isa, Exec& exec, std::span<const LinearCall> calls, bool dot) {
+  const LinearShape& shape = calls[0].linear->shape;
+  const int64_t k = shape.k, row_bytes = shape.format.row_bytes(k);
+  const int64_t group = shape.format.group == 0 ? k : shape.format.group;
+  for_pieces(isa, pool_of(exec), calls, kVectorCut, [&](const Piece& piece) {
+    const uint8_t* w = piece.call.linear->w.as<const uint8_t>() + piece.row * row_bytes;
+    const float* x = x_row(piece.call, piece.column);
+    const int64_t x_stride = piece.call.x.strides[0];
+    std::memset(piece.sums, 0, static_cast<size_t>(piece.columns) * kPanelRows * sizeof(float));
+    alignas(64) float panel[kPanelK * kPanelRows], part[kVectorCut.columns * kPanelRows];
+    for (int64_t g = 0; g * group < k; ++g) {
+      float scales[kPanelRows] = {};
+      for (int r = 0; r < piece.rows; ++r) {
+        std::memcpy(&scales[r], w + r * row_bytes + QuantFormat::scales_offset(k) + g * 4, sizeof(float));
+      }
+      const int64_t begin = g * group, end = std::min(k, begin + group);
+      if (dot) {
+        isa.fp8.dot(w + begin, row_bytes, piece.rows, end - begin, x + begin, x_stride, piece.columns, part);
+        for (int64_t c = 0; c < piece.columns; ++c) {
+          for (int r = 0; r < piece.rows; ++r) piece.sums[kPanelRows * c + r] += scales[r] * part[kPanelRows * c + r];
+        }
+        continue;
+      }
+      for (int64_t i = begin; i < end; i += kPanelK) {
+        const int64_t count = std::min(kPanelK, end - i);
+        isa.fp8.transpose(w + i, row_bytes, piece.rows, count, panel);
+        for (int64_t j = 0; j < count * kPanelRows; ++j) panel[j] *= scales[j % kPanelRows];
+        isa.gemm_f32(panel, count, x + i, x_stride, piece.columns, piece.sums);
+      }
+    }
+  });
+}
+
 int64_t tile_workspace(const LinearShape& shape, int64_t m) {
   return round_up(m, 32) * round_up(shape.k, 32) * static_cast<int64_t>(sizeof(uint16_t));
 }

@@ -22,7 +22,10 @@ void run_exact(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const
 /// Plain weights (as stored) x f32 activations, in f32: dot products along rows, or panels for many rows.
 void run_plain(const IsaLinear& isa, PlainType type, Exec& exec, std::span<const LinearCall> calls, bool dot);
 
-/// Either kind of weights x activations, both rounded to bf16, on matrix tiles: for many rows.
+/// FP8 weights (as stored) x f32 activations, in f32.
+void run_fp8(const IsaLinear& isa, Exec& exec, std::span<const LinearCall> calls, bool dot);
+
+/// Either of the first two kinds of weights x activations, both rounded to bf16, on matrix tiles: for many rows.
 int64_t tile_workspace(const LinearShape& shape, int64_t m);
 void run_quant_tiles(const IsaLinear& isa, QuantType type, Exec& exec, std::span<const LinearCall> calls,
                      void* workspace);

@@ -7,7 +7,7 @@
 
 namespace baize::cuda {
 
-/// Weights in device memory: `map` is unused for the plain types.
+/// Weights in device memory: `map` is of blocks only, `scales` and what follows of fp8 only.
 struct Weights {
   const uint8_t* data;
   bool plain;
@@ -15,12 +15,30 @@ struct Weights {
   BlockMap map;
   int64_t row_bytes;
   int k;
+  bool fp8;
+  int group;            // weights of a row that share a scale
+  const float* scales;  // null: in the rows, at scales_at
+  int64_t scales_at;
+  int64_t n;  // rows, of scales apart: [k / group, n]
 };
 
-inline Weights weights(const LinearShape& shape, const void* data, bool planar = false) {
-  Weights w{static_cast<const uint8_t*>(data), shape.format.scheme == Scheme::kPlain, shape.format.elem, {}, 0,
-            static_cast<int>(shape.k)};
-  if (!w.plain) w.map = block_map(shape.format.block, planar);
+inline Weights weights(const LinearShape& shape, const void* data, bool planar = false, const float* scales = nullptr) {
+  const QuantFormat& format = shape.format;
+  Weights w{};
+  w.data = static_cast<const uint8_t*>(data);
+  w.plain = format.scheme == Scheme::kPlain;
+  w.fp8 = format.scheme == Scheme::kFp8;
+  w.elem = format.elem;
+  w.k = static_cast<int>(shape.k);
+  if (w.fp8) {
+    w.group = format.group == 0 ? w.k : format.group;
+    w.scales = scales;
+    w.scales_at = QuantFormat::scales_offset(shape.k);
+    w.n = shape.n;
+    w.row_bytes = planar ? shape.k : format.row_bytes(shape.k);
+    return w;
+  }
+  if (!w.plain) w.map = block_map(format.block, planar);
   w.row_bytes = w.plain ? shape.k * dtype_bytes(w.elem) : block_row_bytes(w.map, shape.k);
   return w;
 }
@@ -160,6 +178,17 @@ __device__ inline void decode32(const Weights& w, int64_t row, int group, float 
   if (w.plain) {
 #pragma unroll
     for (int i = 0; i < 32; ++i) out[i] = group * 32 + i < w.k ? load1(base, w.elem, group * 32 + i) : 0.0f;
+    return;
+  }
+  if (w.fp8) {
+    const float* own = reinterpret_cast<const float*>(base + w.scales_at);
+#pragma unroll
+    for (int i = 0; i < 32; ++i) {
+      const int at = group * 32 + i;
+      const int g = at / w.group;
+      out[i] = 0;
+      if (at < w.k) out[i] = (w.scales != nullptr ? w.scales[g * w.n + row] : own[g]) * e4m3_to_f32(base[at]);
+    }
     return;
   }
   const BlockMap& map = w.map;

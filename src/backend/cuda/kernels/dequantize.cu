@@ -39,11 +39,11 @@ __global__ void __launch_bounds__(256)
 
 }  // namespace
 
-void dequantize(cudaStream_t stream, const LinearShape& shape, const void* w, bool planar, int64_t begin, int64_t count,
-                void* out) {
-  const int64_t groups = (shape.k + 31) / 32;
+void dequantize(cudaStream_t stream, const Linear& linear, bool planar, int64_t begin, int64_t count, void* out) {
+  const int64_t groups = (linear.shape.k + 31) / 32;
+  const Weights w = weights(linear.shape, linear.w.data, planar, static_cast<const float*>(linear.scales.data));
   launch("dequantise weights", dequantize_kernel, dim3(static_cast<unsigned>((count * groups + 255) / 256)), dim3(256),
-         0, stream, weights(shape, w, planar), begin, groups, count, static_cast<__nv_bfloat16*>(out));
+         0, stream, w, begin, groups, count, static_cast<__nv_bfloat16*>(out));
 }
 
 }  // namespace baize::cuda

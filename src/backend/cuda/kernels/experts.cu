@@ -46,6 +46,7 @@ __global__ void __launch_bounds__(kWarps * 32) expert_rows_kernel(const __grid_c
   const ExpertWeights expert = a.experts[item.x];
   Weights w = a.w;
   w.data = expert.w;
+  w.scales = expert.scales;
   int pair[kFewRows];
   float sum[kFewRows] = {};
 #pragma unroll
@@ -107,6 +108,7 @@ __global__ void __launch_bounds__(kTileThreads) expert_tile_kernel(const __grid_
   const ExpertWeights expert = a.experts[item.x];
   Weights w = a.w;
   w.data = expert.w;
+  w.scales = expert.scales;
   if (threadIdx.x < kTileRows) {
     pair[threadIdx.x] = static_cast<int>(threadIdx.x) < item.z ? a.order[item.y + static_cast<int>(threadIdx.x)] : -1;
   }
@@ -168,6 +170,7 @@ __global__ void __launch_bounds__(256, 1) expert_matrix_kernel(const __grid_cons
   const ExpertWeights expert = a.experts[item.x];
   Weights w = a.w;
   w.data = expert.w;
+  w.scales = expert.scales;
   const int tid = static_cast<int>(threadIdx.x), lane = tid % 32, warp = tid / 32;
   if (tid < kMatrixRows) pair[tid] = tid < item.z ? a.order[item.y + tid] : -1;
   __syncthreads();

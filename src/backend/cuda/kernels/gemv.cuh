@@ -13,6 +13,7 @@ inline constexpr int kMaxParts = 4;
 struct GemvPart {
   const uint8_t* w;
   const float* bias;
+  const float* scales;  // of fp8 weights
   void* out;
   int64_t out_stride;
   DType out_dtype;
@@ -40,6 +41,7 @@ inline int gemv_args(std::span<const LinearCall> calls, int rows_per_block, Gemv
     const Linear& l = *call.linear;
     const GemvPart next{static_cast<const uint8_t*>(l.w.data),
                         static_cast<const float*>(l.bias.data),
+                        static_cast<const float*>(l.scales.data),
                         call.out.data,
                         call.out.strides[0],
                         call.out.dtype,
@@ -48,9 +50,11 @@ inline int gemv_args(std::span<const LinearCall> calls, int rows_per_block, Gemv
                         0};
     if (args.parts > 0) {
       GemvPart& last = args.part[args.parts - 1];
-      const int64_t last_bytes = last.n * l.shape.format.row_bytes(l.shape.k);
-      const bool adjacent = last.w + last_bytes == next.w && last.bias == nullptr && next.bias == nullptr &&
-                            last.alpha == next.alpha &&
+      const bool fp8 = next.scales != nullptr;
+      const int64_t last_bytes = last.n * (fp8 ? l.shape.k : l.shape.format.row_bytes(l.shape.k));
+      const bool one_scale_list = !fp8 || (l.shape.format.group == 0 && last.scales + last.n == next.scales);
+      const bool adjacent = one_scale_list && last.w + last_bytes == next.w && last.bias == nullptr &&
+                            next.bias == nullptr && last.alpha == next.alpha &&
                             static_cast<char*>(last.out) + last.n * dtype_bytes(last.out_dtype) == next.out;
       if (adjacent) {
         last.n += next.n;

@@ -115,7 +115,8 @@ bool aligned(std::span<const LinearCall> calls) {
 void gemv_any(cudaStream_t stream, const LinearCall& call, bool planar) {
   GemvArgs args;
   const int blocks = gemv_args({&call, 1}, kWarps, args);
-  const Weights w = weights(call.linear->shape, call.linear->w.data, planar);
+  const Weights w =
+      weights(call.linear->shape, call.linear->w.data, planar, static_cast<const float*>(call.linear->scales.data));
   for (int row = 0; row < args.x.rows; row += 4) {
     launch("multiply few rows", gemv_any_kernel, dim3(static_cast<unsigned>(blocks)), dim3(kWarps * 32), 0, stream, w,
            args.part[0], args.x, row, args.softcap);

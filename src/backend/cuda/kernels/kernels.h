@@ -19,8 +19,9 @@ void add(cudaStream_t stream, const Tensor& residual, const Tensor& x);
 void add_norm(cudaStream_t stream, const Tensor& residual, const Tensor& x, const Norm& norm, const Tensor& out);
 void gated_activation(cudaStream_t stream, const Tensor& gate_up, Activation activation, const Tensor& out);
 void gather_rows(cudaStream_t stream, const Tensor& x, const Tensor& index, const Tensor& out);
-/// out = epilogue(out + bias) in place; for products of libraries that do neither.
-void finish_linear(cudaStream_t stream, const Tensor& out, const Tensor& bias, const Epilogue& epilogue);
+/// out = epilogue(from + bias); for products of libraries that do neither. `from` may be `out`.
+void finish_linear(cudaStream_t stream, const Tensor& from, const Tensor& out, const Tensor& bias,
+                   const Epilogue& epilogue);
 // sample.cu
 /// Greedy choice: keys[r] holds the largest logit of the row and its id (the lowest on a tie).
 ///                                                                            logits f32 [n, vocab], keys u64 [n]
@@ -72,9 +73,28 @@ void quantize_rows(cudaStream_t stream, const Tensor& x, void* quantized);
 bool gemv_blocks_supports(GgufType type, bool planar);
 void gemv_blocks(cudaStream_t stream, const LinearCall& call, bool planar, const void* quantized);
 
+// quantize_fp8.cu
+/// Rows of activations as e4m3 and f32 scales: of a row (group 0), or of each 128 values, [cols / 128, rows].
+struct Fp8Rows {
+  uint8_t* codes;  // [rows, cols]
+  float* scales;
+  int rows;
+  int group;
+};
+bool quantizes_fp8(const Tensor& x);
+void quantize_fp8(cudaStream_t stream, const Tensor& x, const Fp8Rows& out);
+/// The norm (after residual += x, where one is given) and the gated activation; the result as it is goes to `plain`,
+/// unless null.
+void norm_quantize_fp8(cudaStream_t stream, const Tensor* residual, const Tensor& x, const Norm& norm,
+                       const Tensor* plain, const Fp8Rows& out);
+void gate_quantize_fp8(cudaStream_t stream, const Tensor& gate_up, Activation activation, const Tensor* plain,
+                       const Fp8Rows& out);
+
+// gemv_fp8.cu: one row, bf16, times fp8 weights with their scales apart.
+void gemv_fp8(cudaStream_t stream, std::span<const LinearCall> calls);
+
 // dequantize.cu: rows [begin, begin + count) of a weight matrix as bf16 [count, k].
-void dequantize(cudaStream_t stream, const LinearShape& shape, const void* w, bool planar, int64_t begin, int64_t count,
-                void* out);
+void dequantize(cudaStream_t stream, const Linear& linear, bool planar, int64_t begin, int64_t count, void* out);
 
 // What follows is correct and parallel, and not tuned (docs/cuda.md): ops of ops/ops.h that few models need.
 
@@ -100,6 +120,7 @@ struct ExpertWeights {
   const uint8_t* w;
   const float* bias;  // null: none
   float alpha;
+  const float* scales;  // of fp8 weights that keep them apart
 };
 /// The matrices of all experts, of one shape and layout.
 struct ExpertPart {

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "backend/cuda/check.h"
+#include "backend/cuda/kernels/activation.cuh"
 #include "backend/cuda/kernels/decode.cuh"
 #include "backend/cuda/kernels/kernels.h"
 
@@ -102,22 +103,6 @@ __global__ void add_kernel(Mat residual, Mat x) {
   }
 }
 
-__device__ __forceinline__ float activate(float g, Activation activation) {
-  switch (activation) {
-    case Activation::kSilu:
-      return g / (1.0f + __expf(-g));
-    case Activation::kGelu:
-      return 0.5f * g * (1.0f + erff(g * 0.70710678118654752f));
-    case Activation::kGeluTanh:
-      return 0.5f * g * (1.0f + tanhf(0.79788456080286536f * (g + 0.044715f * g * g * g)));
-    case Activation::kRelu:
-      return fmaxf(g, 0.0f);
-    default:  // not in gates of this backend (Ops::activate)
-      break;
-  }
-  return 0;
-}
-
 template <bool kWide>
 __global__ void gated_kernel(Mat gate_up, Activation activation, Mat out) {
   constexpr int kStep = kWide ? 8 : 1;
@@ -132,12 +117,12 @@ __global__ void gated_kernel(Mat gate_up, Activation activation, Mat out) {
     load8(gate_up.data, gate_up.dtype, at, g);
     load8(gate_up.data, gate_up.dtype, at + out.cols, u);
 #pragma unroll
-    for (int j = 0; j < 8; ++j) u[j] *= activate(g[j], activation);
+    for (int j = 0; j < 8; ++j) u[j] *= gate_of(g[j], activation);
     store8(out.data, out.dtype, row * out.stride + i, u);
   } else {
     const float g = load1(gate_up.data, gate_up.dtype, at);
     const float u = load1(gate_up.data, gate_up.dtype, at + out.cols);
-    store1(out.data, out.dtype, row * out.stride + i, u * activate(g, activation));
+    store1(out.data, out.dtype, row * out.stride + i, u * gate_of(g, activation));
   }
 }
 
@@ -150,13 +135,13 @@ __global__ void gather_kernel(Mat x, const int* index, Mat out) {
   }
 }
 
-__global__ void finish_kernel(Mat out, const float* bias, float softcap) {
+__global__ void finish_kernel(Mat from, Mat out, const float* bias, float softcap) {
   pdl_launch();
   pdl_wait();
   const int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= out.cols) return;
   const int64_t at = blockIdx.y * out.stride + i;
-  float v = load1(out.data, out.dtype, at);
+  float v = load1(from.data, from.dtype, blockIdx.y * from.stride + i);
   if (bias != nullptr) v += bias[i];
   if (softcap > 0) v = softcap * tanhf(v / softcap);
   store1(out.data, out.dtype, at, v);
@@ -210,10 +195,11 @@ void gather_rows(cudaStream_t stream, const Tensor& x, const Tensor& index, cons
          static_cast<const int*>(index.data), mat(out));
 }
 
-void finish_linear(cudaStream_t stream, const Tensor& out, const Tensor& bias, const Epilogue& epilogue) {
+void finish_linear(cudaStream_t stream, const Tensor& from, const Tensor& out, const Tensor& bias,
+                   const Epilogue& epilogue) {
   const Mat to = mat(out);
   launch("finish a linear", finish_kernel, dim3(blocks_for(to.cols, false, 256), static_cast<unsigned>(to.rows)),
-         dim3(256), 0, stream, to, static_cast<const float*>(bias.data), epilogue.softcap);
+         dim3(256), 0, stream, mat(from), to, static_cast<const float*>(bias.data), epilogue.softcap);
 }
 
 }  // namespace baize::cuda

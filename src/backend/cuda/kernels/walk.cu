@@ -1,5 +1,6 @@
 // See walk.h.
 #include "backend/cuda/check.h"
+#include "backend/cuda/kernels/fp8.cuh"
 #include "backend/cuda/kernels/items.cuh"
 #include "backend/cuda/kernels/walk_attention.cuh"
 #include "backend/cuda/kernels/walk_shared.cuh"
@@ -61,12 +62,14 @@ __device__ void stream_weights(const WalkArgs& a, Control& control, uint8_t* rin
   }
 }
 
-// ---- the input of a linear, as bf16 and quantised to 8 bits, in shared memory
+// ---- the input of a linear, as bf16, quantised to 8 bits, and as halves beside the largest of 16, in shared memory
 
 struct Work {
-  uint16_t* plain;  // [k]
-  int8_t* q;        // [k]
-  float2* scales;   // [k / 16]
+  uint16_t* plain;   // [k]
+  int8_t* q;         // [k]
+  float2* scales;    // [k / 16]
+  uint16_t* halves;  // [k / 512][2][32][8]: of each 16 the first eight, then the others, so that lanes meet other banks
+  float* tops;       // [k / 16]
 };
 __device__ __forceinline__ Work work_of(const WalkStep& step, uint8_t* work) {
   Work w;
@@ -74,17 +77,29 @@ __device__ __forceinline__ Work work_of(const WalkStep& step, uint8_t* work) {
   uint8_t* rest = work + (step.plain ? step.k * 2 : 0);
   w.q = reinterpret_cast<int8_t*>(rest);
   w.scales = reinterpret_cast<float2*>(rest + step.k);
+  rest += step.quantized ? step.k + step.k / 2 : 0;
+  w.halves = reinterpret_cast<uint16_t*>(rest);
+  w.tops = reinterpret_cast<float*>(rest + 2 * step.k);
   return w;
 }
 
 // Values [i, i + 8); a run of 16 belongs to two neighbouring lanes, both of which must call.
 __device__ __forceinline__ void put8(const WalkStep& step, const Work& work, int i, const float (&v)[8]) {
   if (step.plain) store8(work.plain, DType::kBF16, i, v);
-  if (!step.quantized) return;
+  if (!step.quantized && !step.halved) return;
   float top = 0;
 #pragma unroll
   for (int j = 0; j < 8; ++j) top = fmaxf(top, fabsf(v[j]));
   top = fmaxf(top, __shfl_xor_sync(~0u, top, 1));
+  if (step.halved) {
+    float part[8];
+    const float inverse = top > 0 ? 1.0f / top : 0.0f;
+#pragma unroll
+    for (int j = 0; j < 8; ++j) part[j] = v[j] * inverse;
+    store8(work.halves, DType::kF16, i / 512 * 512 + i % 16 / 8 * 256 + i % 512 / 16 * 8, part);
+    if (i % 16 == 0) work.tops[i / 16] = top;
+  }
+  if (!step.quantized) return;
   const float inverse = top > 0 ? 127.0f / top : 0.0f;
   int sum = 0;
   uint32_t words[2] = {};
@@ -204,6 +219,28 @@ __device__ __forceinline__ float unit_dot(const uint8_t* unit, const Work& work,
       for (int e = 0; e < 8; ++e) sum[j] += w[e] * x[e];
     }
     return sum[0] + sum[1] + (sum[2] + sum[3]);
+  } else if constexpr (kType == kWalkFp8) {
+    // Sums of eight products of magnitudes up to 448 in halves, then by the largest of their 16 in f32.
+    float sum[2];
+#pragma unroll
+    for (int j = 0; j < 2; ++j) {
+      const uint4 raw = wide_at(unit + j * 512 + lane * 16);
+      const uint32_t w[4] = {raw.x, raw.y, raw.z, raw.w};
+      __half2 part[2];
+#pragma unroll
+      for (int h = 0; h < 2; ++h) {
+        const uint4 halves = *reinterpret_cast<const uint4*>(work.halves + k0 + j * 512 + h * 256 + lane * 8);
+        const uint32_t x[4] = {halves.x, halves.y, halves.z, halves.w};
+        const auto pair = [&](int i) { return *reinterpret_cast<const __half2*>(&x[i]); };
+        part[h] = __hmul2(halves_of_e4m3(w[2 * h]), pair(0));
+        part[h] = __hfma2(halves_of_e4m3(w[2 * h] >> 16), pair(1), part[h]);
+        part[h] = __hfma2(halves_of_e4m3(w[2 * h + 1]), pair(2), part[h]);
+        part[h] = __hfma2(halves_of_e4m3(w[2 * h + 1] >> 16), pair(3), part[h]);
+      }
+      const float2 all = __half22float2(__hadd2(part[0], part[1]));
+      sum[j] = work.tops[(k0 + j * 512) / 16 + lane] * (all.x + all.y);
+    }
+    return sum[0] + sum[1];
   } else {
     return item_dot(load_item<kType, true>(unit, lane), work.q + k0, work.scales + k0 / kRun);
   }
@@ -214,7 +251,8 @@ template <GgufType kType>
 __device__ __forceinline__ void multiply(const WalkPart& part, int rows, const Work& work, float* slots, Ring& state,
                                          Control& control) {
   constexpr int kUnitBytes = walk_unit_bytes(kType), kStageUnits = walk_stage_units(kType);
-  constexpr int kEach = kStageUnits / kGroupWarps, kTogether = 2;  // units of a warp, and whose loads overlap
+  constexpr int kEach = kStageUnits / kGroupWarps;      // units of a warp
+  constexpr int kTogether = kType == kWalkFp8 ? 4 : 2;  // whose loads overlap
   static_assert(kEach % kTogether == 0);
   const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
   const int group = warp / kGroupWarps, member = warp % kGroupWarps;
@@ -271,9 +309,10 @@ __device__ __forceinline__ float activate(float g, Activation activation) {
 }
 
 __device__ __forceinline__ float row_result(const WalkPart& part, const float* slots, int row, int column) {
+  const float scale = part.scales != nullptr ? part.alpha * part.scales[column] : part.alpha;
   float sum = 0;
   for (int u = 0; u < part.units; ++u) sum += slots[row * part.units + u];
-  return part.alpha * sum + (part.bias != nullptr ? part.bias[column] : 0.0f);
+  return scale * sum + (part.bias != nullptr ? part.bias[column] : 0.0f);
 }
 
 __device__ void run_linear(const WalkArgs& a, int s, uint8_t* memory, Ring& ring, Control& control) {
@@ -289,6 +328,9 @@ __device__ void run_linear(const WalkArgs& a, int s, uint8_t* memory, Ring& ring
     switch (part.type) {
       case GgufType::kBF16:
         multiply<GgufType::kBF16>(part, rows, work, next, ring, control);
+        break;
+      case kWalkFp8:
+        multiply<kWalkFp8>(part, rows, work, next, ring, control);
         break;
       case GgufType::kQ4_0:
         multiply<GgufType::kQ4_0>(part, rows, work, next, ring, control);
@@ -315,9 +357,10 @@ __device__ void run_linear(const WalkArgs& a, int s, uint8_t* memory, Ring& ring
     const WalkPart &gate = step.part[0], &up = step.part[1];
     const Rows rows = my_rows(gate.n);
     for (int i = threadIdx.x; i < rows.count; i += kThreads) {
-      const float g = row_result(gate, slots, i, rows.begin + i);
-      const float u = row_result(up, slots + rows.count * gate.units, i, rows.begin + i);
-      store1(gate.out, gate.out_dtype, rows.begin + i, activate(g, step.activation) * u);
+      const int column = rows.begin + i;
+      const float g = row_result(gate, slots, i, column);
+      const float u = row_result(up, slots + rows.count * gate.units, i, column);
+      store1(gate.out, gate.out_dtype, column, activate(g, step.activation) * u);
     }
     return;
   }
@@ -393,6 +436,7 @@ __global__ void __launch_bounds__(kThreads + 32, 1) walk_kernel(const __grid_con
 bool walk_supports(GgufType type, int head_dim) {
   switch (type) {
     case GgufType::kBF16:
+    case kWalkFp8:
     case GgufType::kQ4_0:
     case GgufType::kQ8_0:
     case GgufType::kQ4_K:

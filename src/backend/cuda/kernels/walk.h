@@ -13,6 +13,9 @@
 
 namespace baize::cuda {
 
+/// Stands for fp8 rows with a scale each among the types of weights: no walk reads f32.
+constexpr GgufType kWalkFp8 = GgufType::kF32;
+
 enum class WalkKind : int { kLinear, kAttention };
 /// Where the input of a linear comes from.
 enum class WalkInput : int {
@@ -25,9 +28,10 @@ enum class WalkInput : int {
 struct WalkPart {
   const uint8_t* w;
   const float* bias;
+  const float* scales;  // of fp8 rows
   void* out;
   DType out_dtype;
-  GgufType type;  // kBF16 or a block type
+  GgufType type;  // kBF16, kWalkFp8 or a block type
   int n;
   int units;  // of 1,024 weights a row
   float alpha;
@@ -42,8 +46,8 @@ struct WalkStep {
   const float* norm_weight;
   float norm_eps;
   int k;
-  bool plain, quantized;  // forms of the input that the parts need
-  bool gated;             // two parts: out of part 0 = activation(part 0) * part 1
+  bool plain, quantized, halved;  // forms of the input that the parts need
+  bool gated;                     // two parts: out of part 0 = activation(part 0) * part 1
   Activation activation;
   float softcap;
   int parts;
@@ -90,7 +94,13 @@ constexpr int kWalkGroup = 4;      // query heads a pass over the keys serves
 
 constexpr int walk_unit_bytes(GgufType type) {
   if (type == GgufType::kBF16) return 2 * kUnitWeights;
+  if (type == kWalkFp8) return kUnitWeights;
   return unit_bytes(block_map(type, type != GgufType::kQ4_K && type != GgufType::kQ5_K));
+}
+/// Shared memory of the input of a linear in the forms that it needs.
+constexpr int walk_input_bytes(const WalkStep& step) {
+  return step.k * (step.plain ? 2 : 0) + (step.quantized ? step.k + step.k / 2 : 0) +
+         (step.halved ? 2 * step.k + step.k / 4 : 0);
 }
 /// Units of one stage: a multiple of the eight warps that share it.
 constexpr int walk_stage_units(GgufType type) { return kWalkStageBytes / walk_unit_bytes(type) / 8 * 8; }

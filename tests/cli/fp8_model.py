@@ -108,7 +108,34 @@ def tensors(layout, scale_type="F32"):
     return fp8, plain
 
 
-def write(folder, tensors, quantizer=None):
+def convert(golden, layout):
+    """The golden case's tensors with its matrices, and stacks of them, in FP8, and the same values as F32."""
+    raw = (golden / "model.safetensors").read_bytes()
+    length = struct.unpack("<Q", raw[:8])[0]
+    header = json.loads(raw[8 : 8 + length])
+    fp8, plain = {}, {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        begin, end = entry["data_offsets"]
+        data = raw[8 + length + begin : 8 + length + end]
+        values = (numpy.frombuffer(data, numpy.uint16).astype(numpy.uint32) << 16).view(numpy.float32).reshape(entry["shape"])
+        stays = values.ndim < 2 or "layers." not in name or name.endswith(("gate.weight", "router.layer.weight"))
+        if stays:
+            fp8[name] = plain[name] = ("F32", values)
+            continue
+        each = values if values.ndim == 3 else values[None]
+        scales = numpy.array([largest(w, layout) / 448 for w in each], numpy.float32)
+        codes = numpy.array([encode((w / spread(s, *w.shape)).clip(-448, 448)) for w, s in zip(each, scales)])
+        same = numpy.array([E4M3[c].astype(numpy.float32) * spread(s, *c.shape) for c, s in zip(codes, scales)], numpy.float32)
+        fp8[name] = ("F8_E4M3", codes.reshape(values.shape))
+        end = QUANTIZERS[layout][1].removeprefix("weight")
+        fp8[name + end] = ("F32", scales if values.ndim == 3 else scales[0])
+        plain[name] = ("F32", same.reshape(values.shape))
+    return fp8, plain, json.loads((golden / "config.json").read_text())
+
+
+def write(folder, tensors, quantizer=None, config=CONFIG):
     """A model folder of these tensors."""
     folder.mkdir(exist_ok=True)
     header, data = {}, b""
@@ -119,6 +146,6 @@ def write(folder, tensors, quantizer=None):
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
     (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data)
-    config = CONFIG | ({"quantization_config": quantizer} if quantizer else {})
+    config = config | ({"quantization_config": quantizer} if quantizer else {})
     (folder / "config.json").write_text(json.dumps(config))
     return folder

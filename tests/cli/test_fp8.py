@@ -29,6 +29,17 @@ def test_logits_are_those_of_the_values(baize, tmp_path, layout, scale_type, bac
         assert nmse(logits(baize, folder, "--backend", backend), want) < 1e-5
 
 
+# Experts, one by one and in stacks; latent attention, whose matrices are cut and turned; fused matrices.
+@pytest.mark.parametrize(("case", "layout"), [("qwen3_moe", "channel"), ("granitemoe", "channel"), ("granitemoe", "tensor"),
+                                              ("deepseek_v3", "block"), ("phi3", "channel")])
+def test_other_families(baize, tmp_path, goldens, case, layout):
+    fp8, plain, config = fp8_model.convert(goldens / case, layout)
+    folder = write(tmp_path / "fp8", fp8, QUANTIZERS[layout][0], config)
+    same = write(tmp_path / "plain", plain, None, config)
+    exact = ["--backend", "cpu", "--compute", "f32"]
+    assert nmse(logits(baize, folder, *exact), logits(baize, same, *exact)) < 1e-10
+
+
 def test_inspect_names_the_format(baize, tmp_path):
     for layout, name in (("channel", "fp8"), ("block", "fp8/128")):
         folder = write(tmp_path / layout, tensors(layout)[0], QUANTIZERS[layout][0])

@@ -61,3 +61,18 @@ function(baize_program name layer)
     install(TARGETS ${name} RUNTIME DESTINATION bin)
   endif()
 endfunction()
+
+# baize_precompiled_headers(FIRST TARGET...): what parses slowest and stands in nearly every source (cmake/pch.h) is parsed once
+# for all of these targets, whose compile options are the same. With Clang only, whose builds have sanitizers and no use for
+# warnings: GCC 12 forgets of a precompiled header that it is a library's, and warns of what it finds there. Sources still
+# include what they use.
+function(baize_precompiled_headers first)
+  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+    target_precompile_headers(${first} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
+    target_compile_options(${first} PRIVATE "SHELL:-Xclang -fno-pch-timestamp")  # for ccache
+    foreach(target ${ARGN})
+      target_precompile_headers(${target} REUSE_FROM ${first})
+      target_compile_options(${target} PRIVATE "SHELL:-Xclang -fno-pch-timestamp")
+    endforeach()
+  endif()
+endfunction()

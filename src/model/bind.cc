@@ -41,9 +41,10 @@ const SourceTensor& Binder::checked(const SourceTensor& tensor, const Shape& sha
 
 std::vector<float> Binder::floats(const SourceTensor& tensor) const {
   std::vector<float> values(static_cast<size_t>(tensor.shape.elements()));
-  if (values.empty())
+  if (values.empty() && model_->checkpoint->dummy() != nullptr) {
     fail(ErrorKind::kUnsupported, "{}: no dummy is made of {}: its shape is known from files only",
          model_->checkpoint->path(), tensor.name);
+  }
   if (options_.dry) return values;
   if (tensor.rows != nullptr) {
     fail(ErrorKind::kUnsupported, "{}: tensor {} is stored as {}, which Baize reads only in matrices",

@@ -37,7 +37,7 @@ def test_parameters_are_those_that_were_counted_elsewhere(baize, name):
 
 
 def test_a_configuration_runs(baize):
-    tiny = ROOT / "tests/data/dummy.json"
+    tiny = ROOT / "tests/data/dummy_llama.json"
     runs = [baize.run("generate", tiny, "--load", "dummy", "--dummy-format", form, "--ids", "1,2,3", "--max-tokens", "5",
                   "--temperature", "0", "--backend", "cpu", "--json") for form in ("bf16", "q4_k_m", "bf16")]
     for done in runs:
@@ -61,7 +61,7 @@ def test_a_model_too_large_for_the_machine_is_still_inspected(baize):
     (["--backend", "cpu", "--load", "dummy", "--gpu-memory", "50%"], "--gpu-memory limits a GPU's memory"),
 ])
 def test_wrong_options(baize, arguments, words):
-    done = baize.run("inspect", ROOT / "tests/data/dummy.json", *arguments)
+    done = baize.run("inspect", ROOT / "tests/data/dummy_llama.json", *arguments)
     assert done.returncode != 0
     assert words in done.stderr
 

@@ -69,7 +69,7 @@ TEST(EngineDummy, AnswersAreFiniteAndTheSameEveryTime) {
   for (const char* format : {"bf16", "f16", "f32", "q8_0", "q4_0", "q4_k_m"}) {
     std::vector<float> first;
     for (int time = 0; time < 2; ++time) {
-      const auto checkpoint = open_configuration(BAIZE_SOURCE_DIR "/tests/data/dummy.json", format);
+      const auto checkpoint = open_configuration(BAIZE_SOURCE_DIR "/tests/data/dummy_llama.json", format);
       const std::shared_ptr<const Model> model =
           bind(checkpoint, make_spec(*checkpoint), *backend, {.compute = Compute::kAuto, .dry = false});
       const std::vector<float> logits = evaluate(model, *backend, Compute::kAuto, ids, {});
@@ -83,9 +83,40 @@ TEST(EngineDummy, AnswersAreFiniteAndTheSameEveryTime) {
   }
 }
 
+// No golden case has more compressed entries than its indexer chooses; so a model of dummies stands for one.
+TEST(EngineDummy, CompressedAttentionSeesWhatItsIndexerChose) {
+  const auto backend = make_cpu_backend(1);
+  const test::TempFolder folder;
+  std::string config = read_file(BAIZE_SOURCE_DIR "/tests/data/dummy_sparse.json");
+  const std::string few = "\"index_topk\": 2";
+  ASSERT_NE(config.find(few), std::string::npos);
+  const std::string chosen = folder.write("chosen.json", config);
+  config.replace(config.find(few), few.size(), "\"index_topk\": 64");
+  const std::string all = folder.write("all.json", config);
+  std::vector<Token> ids;
+  for (Token i = 0; i < 60; ++i) ids.push_back(7 * i % 128);
+  const auto logits = [&](const std::string& path, std::vector<int64_t> chunks) {
+    const auto checkpoint = open_configuration(path, "bf16");
+    const std::shared_ptr<const Model> model =
+        bind(checkpoint, make_spec(*checkpoint), *backend, {.compute = Compute::kExact, .dry = false});
+    return evaluate(model, *backend, Compute::kExact, ids, chunks);
+  };
+  const auto nmse = [](const std::vector<float>& a, const std::vector<float>& b) {
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < a.size(); ++i) {
+      difference += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
+      size += static_cast<double>(b[i]) * b[i];
+    }
+    return difference / size;
+  };
+  const std::vector<float> whole = logits(chosen, {});
+  EXPECT_GT(nmse(whole, logits(all, {})), 1e-3);
+  EXPECT_LT(nmse(logits(chosen, {31, 1, 1, 7, 20}), whole), 1e-10);
+}
+
 TEST(EngineDummy, MixOfQ4KM) {
   const auto backend = make_cpu_backend(1);
-  const auto model = dry(open_configuration(BAIZE_SOURCE_DIR "/tests/data/dummy.json", "q4_k_m"), *backend);
+  const auto model = dry(open_configuration(BAIZE_SOURCE_DIR "/tests/data/dummy_llama.json", "q4_k_m"), *backend);
   std::set<std::string> better;
   for (const WeightInfo& weight : model->weights) {
     const std::string format = weight.shape.format.name();

@@ -16,6 +16,7 @@
 #include "model/family.h"
 #include "ops/dequant.h"
 #include "unit/expect_error.h"
+#include "unit/op_step.h"
 #include "unit/temp_folder.h"
 
 namespace baize {
@@ -101,17 +102,9 @@ TEST(EngineDummy, CompressedAttentionSeesWhatItsIndexerChose) {
         bind(checkpoint, make_spec(*checkpoint), *backend, {.compute = Compute::kExact, .dry = false});
     return evaluate(model, *backend, Compute::kExact, ids, chunks);
   };
-  const auto nmse = [](const std::vector<float>& a, const std::vector<float>& b) {
-    double difference = 0, size = 0;
-    for (size_t i = 0; i < a.size(); ++i) {
-      difference += (static_cast<double>(a[i]) - b[i]) * (static_cast<double>(a[i]) - b[i]);
-      size += static_cast<double>(b[i]) * b[i];
-    }
-    return difference / size;
-  };
   const std::vector<float> whole = logits(chosen, {});
-  EXPECT_GT(nmse(whole, logits(all, {})), 1e-3);
-  EXPECT_LT(nmse(logits(chosen, {31, 1, 1, 7, 20}), whole), 1e-10);
+  EXPECT_GT(op_test::nmse(whole, logits(all, {})), 1e-3);
+  EXPECT_LT(op_test::nmse(logits(chosen, {31, 1, 1, 7, 20}), whole), 1e-10);
 }
 
 TEST(EngineDummy, MixOfQ4KM) {

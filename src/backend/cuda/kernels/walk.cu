@@ -1,5 +1,6 @@
 // See walk.h.
 #include "backend/cuda/check.h"
+#include "backend/cuda/kernels/activation.cuh"
 #include "backend/cuda/kernels/fp8.cuh"
 #include "backend/cuda/kernels/items.cuh"
 #include "backend/cuda/kernels/walk_attention.cuh"
@@ -292,22 +293,6 @@ __device__ __forceinline__ void multiply(const WalkPart& part, int rows, const W
   state = ring;
 }
 
-__device__ __forceinline__ float activate(float g, Activation activation) {
-  switch (activation) {
-    case Activation::kSilu:
-      return g / (1.0f + __expf(-g));
-    case Activation::kGelu:
-      return 0.5f * g * (1.0f + erff(g * 0.70710678118654752f));
-    case Activation::kGeluTanh:
-      return 0.5f * g * (1.0f + tanhf(0.79788456080286536f * (g + 0.044715f * g * g * g)));
-    case Activation::kRelu:
-      return fmaxf(g, 0.0f);
-    default:  // not in gates of this backend (Ops::activate)
-      break;
-  }
-  return 0;
-}
-
 __device__ __forceinline__ float row_result(const WalkPart& part, const float* slots, int row, int column) {
   const float scale = part.scales != nullptr ? part.alpha * part.scales[column] : part.alpha;
   float sum = 0;
@@ -360,7 +345,7 @@ __device__ void run_linear(const WalkArgs& a, int s, uint8_t* memory, Ring& ring
       const int column = rows.begin + i;
       const float g = row_result(gate, slots, i, column);
       const float u = row_result(up, slots + rows.count * gate.units, i, column);
-      store1(gate.out, gate.out_dtype, column, activate(g, step.activation) * u);
+      store1(gate.out, gate.out_dtype, column, gate_of(g, step.activation) * u);
     }
     return;
   }

@@ -1,12 +1,15 @@
 #!/usr/bin/env python3
 """Runs the libFuzzer programs of build-asan for some seconds each and prints the source coverage they reached.
 
-Usage: tools/fuzz.py [--seconds N] [NAME...]   tests/fuzz/NAME_fuzz.cc starts from the files of tests/fuzz/seeds/NAME/.
+Usage: tools/fuzz.py [--seconds N] [NAME...]   tests/fuzz/NAME_fuzz.cc starts from the files of tests/fuzz/seeds/NAME/
+and MORE_SEEDS.
 New inputs are kept in build-asan/corpus/NAME for the next run; an input that crashes is left in build-asan/crashes.
 """
 
 import argparse
+import base64
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +17,18 @@ from pathlib import Path
 
 LLVM = "-19"
 MAX_BYTES = 1 << 16
+# Small valid files that lie elsewhere: every family's configuration.
+MORE_SEEDS = {"config": ["build/goldens/hf/*/config.json", "bench/configs/*.json"]}
+
+
+def gather_seeds(root, name):
+    """Copies the target's seeds into one folder and returns it."""
+    folder = root / "build-asan" / "seeds" / name
+    folder.mkdir(parents=True, exist_ok=True)
+    for pattern in [f"tests/fuzz/seeds/{name}/*", *MORE_SEEDS.get(name, [])]:
+        for file in root.glob(pattern):
+            shutil.copyfile(file, folder / file.relative_to(root).as_posix().replace("/", "_"))
+    return folder
 
 
 def run_one(root, name, seconds):
@@ -22,7 +37,7 @@ def run_one(root, name, seconds):
     corpus, crashes, log = build / "corpus" / name, build / "crashes", build / "results" / f"{name}.log"
     for folder in (corpus, crashes, log.parent):
         folder.mkdir(parents=True, exist_ok=True)
-    seeds = root / "tests" / "fuzz" / "seeds" / name
+    seeds = gather_seeds(root, name)
     dictionary = root / "tests" / "fuzz" / f"{name}.dict"
     command = [build / "fuzz" / f"{name}_fuzz", f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", "-timeout=20", "-rss_limit_mb=3072",
                "-malloc_limit_mb=1024", "-print_final_stats=1", f"-artifact_prefix={crashes}/{name}-", corpus, seeds]
@@ -35,7 +50,10 @@ def run_one(root, name, seconds):
     runs = next((line.split()[-1] for line in text.splitlines() if "number_of_executed_units" in line), "0")
     print(f"  {'ok  ' if code == 0 else 'FAIL'} {name}: {int(runs):,} runs in {seconds} s", flush=True)
     if code:
-        print(text[-6000:])
+        # Without libFuzzer's progress lines, and with the input: a CI machine keeps no files.
+        print("\n".join(line for line in text.splitlines() if not line.startswith("#"))[-4000:])
+        for artifact in sorted(crashes.glob(f"{name}-*")):
+            print(f"  {artifact.name}, in base64: {base64.b64encode(artifact.read_bytes()[:4096]).decode()}")
     return name, code == 0
 
 

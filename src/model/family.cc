@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "base/check.h"
 #include "base/error.h"
 #include "base/text.h"
 
@@ -81,10 +80,10 @@ ModelSpec make_spec(const Checkpoint& checkpoint, int64_t context) {
 ModelSpec llama_like(const Meta& meta) {
   const NormSpec norm{.present = true, .eps = meta.number("rms_norm_eps", 1e-6f)};
   AttnSpec attention;
-  attention.heads = meta.integer("num_attention_heads");
+  attention.heads = meta.positive("num_attention_heads");
   attention.kv_heads = meta.integer("num_key_value_heads", attention.heads);
   const int64_t hidden = meta.integer("hidden_size");
-  attention.head_dim = meta.integer("head_dim", attention.heads > 0 ? hidden / attention.heads : 0);
+  attention.head_dim = meta.integer("head_dim", hidden / attention.heads);
   if (attention.head_dim <= 0) {
     fail(ErrorKind::kCorrupt, "{}: a hidden size of {} cannot be cut into {} heads", meta.checkpoint().path(), hidden,
          attention.heads);
@@ -152,7 +151,7 @@ MoeFfn sigmoid_moe(const Meta& meta) {
 bool is_sparse(const Meta& meta, int64_t layer, int64_t first) {
   if (meta.has("mlp_layer_types")) return meta.text_at("mlp_layer_types", layer, "") == "sparse";
   if (meta.lists("mlp_only_layers", layer) || meta.integer("num_experts", 0) == 0) return false;
-  const int64_t step = std::max<int64_t>(1, meta.integer("decoder_sparse_step", 1));
+  const int64_t step = meta.positive("decoder_sparse_step", 1);
   return layer >= meta.integer("first_k_dense_replace", first) && (layer + 1) % step == 0;
 }
 
@@ -201,19 +200,19 @@ void sandwich(LayerSpec& layer) {
 namespace {
 
 template <typename T>
-T& block_of(LayerSpec& layer) {
+T& block_of(LayerSpec& layer, const char* name) {
   for (Sublayer& sub : layer.sub) {
     if (T* block = std::get_if<T>(&sub.block)) return *block;
   }
-  BAIZE_UNREACHABLE("the layer has no such block");
+  fail(ErrorKind::kCorrupt, "the configuration describes a layer without the {} that its architecture has", name);
 }
 
 }  // namespace
 
-AttnSpec& attn(LayerSpec& layer) { return block_of<AttnSpec>(layer); }
-DenseFfn& ffn(LayerSpec& layer) { return block_of<DenseFfn>(layer); }
-MoeFfn& moe(LayerSpec& layer) { return block_of<MoeFfn>(layer); }
-MlaSpec& mla(LayerSpec& layer) { return block_of<MlaSpec>(layer); }
+AttnSpec& attn(LayerSpec& layer) { return block_of<AttnSpec>(layer, "attention"); }
+DenseFfn& ffn(LayerSpec& layer) { return block_of<DenseFfn>(layer, "dense feed-forward block"); }
+MoeFfn& moe(LayerSpec& layer) { return block_of<MoeFfn>(layer, "experts"); }
+MlaSpec& mla(LayerSpec& layer) { return block_of<MlaSpec>(layer, "latent attention"); }
 RecurrenceSpec state_space_like(const Meta& meta) {
   RecurrenceSpec r;
   r.heads = meta.integer("mamba_n_heads", 0);

@@ -93,7 +93,7 @@ void norm_after(LayerSpec& layer);
 void norm_post(LayerSpec& layer);
 void sandwich(LayerSpec& layer);
 
-/// The attention, dense FFN, ... of a layer. The layer must have one.
+/// The attention, dense FFN, ... of a layer. Throws Error(kCorrupt) where the configuration left the layer without one.
 AttnSpec& attn(LayerSpec& layer);
 DenseFfn& ffn(LayerSpec& layer);
 MoeFfn& moe(LayerSpec& layer);

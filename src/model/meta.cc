@@ -98,6 +98,14 @@ int64_t Meta::integer(std::string_view key) const {
 
 int64_t Meta::integer(std::string_view key, int64_t otherwise) const { return has(key) ? integer(key) : otherwise; }
 
+int64_t Meta::positive(std::string_view key) const {
+  const int64_t value = integer(key);
+  if (value == 0) wrong(key, "a whole number of at least 1");
+  return value;
+}
+
+int64_t Meta::positive(std::string_view key, int64_t otherwise) const { return has(key) ? positive(key) : otherwise; }
+
 float Meta::number(std::string_view key) const {
   const Json* value = find(key);
   if (value == nullptr || !value->is_number() || !std::isfinite(value->get<float>())) wrong(key, "a finite number");

@@ -31,6 +31,8 @@ class Meta {
   /// A list of one number a layer stands for that number where all are equal.
   int64_t integer(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t otherwise) const;
+  int64_t positive(std::string_view key) const;  // a whole number that may be divided by: at least 1
+  int64_t positive(std::string_view key, int64_t otherwise) const;
   float number(std::string_view key) const;
   float number(std::string_view key, float otherwise) const;
   bool flag(std::string_view key, bool otherwise) const;

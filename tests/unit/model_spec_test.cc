@@ -21,6 +21,7 @@ namespace {
 
 namespace fs = std::filesystem;
 using testing::HasSubstr;
+using testing::Not;
 
 std::string golden(const std::string& name) { return std::string(BAIZE_GOLDENS_DIR) + "/" + name; }
 
@@ -170,7 +171,8 @@ TEST(BadCheckpoint, ValuesOutOfRange) {
   EXPECT_THAT(error_of("llama", {{"num_hidden_layers", -1}}).what(), HasSubstr("num_hidden_layers"));
   EXPECT_THAT(error_of("llama", {{"num_hidden_layers", 1e30}}).what(), HasSubstr("num_hidden_layers"));
   EXPECT_THAT(error_of("llama", {{"hidden_size", nullptr}}).what(), HasSubstr("\"hidden_size\" is missing"));
-  EXPECT_THAT(error_of("llama", {{"num_attention_heads", 0}}).what(), HasSubstr("attention heads is 0"));
+  EXPECT_THAT(error_of("llama", {{"num_attention_heads", 0}}).what(),
+              HasSubstr("must be a whole number of at least 1"));
   EXPECT_THAT(error_of("llama", {{"num_key_value_heads", 3}}).what(), HasSubstr("shared evenly"));
   EXPECT_THAT(error_of("llama", {{"hidden_act", "sine"}}).what(), HasSubstr("activation \"sine\""));
   EXPECT_THAT(error_of("llama", {{"rope_parameters", {{"rope_type", "spiral"}}}}).what(), HasSubstr("spiral"));
@@ -179,6 +181,34 @@ TEST(BadCheckpoint, ValuesOutOfRange) {
               HasSubstr("must hold 4 positive numbers"));
   EXPECT_THAT(error_of("phi3+partial", {{"partial_rotary_factor", 0.01}}).what(), HasSubstr("rotary"));
   EXPECT_THAT(error_of("gemma2", {{"layer_types", {"full_attention"}}}).what(), HasSubstr("one entry a layer"));
+}
+
+// No family divides, or makes lists, by a number that it did not look at.
+TEST(BadCheckpoint, EveryNumberOfEveryFamilyMayBeWrong) {
+  const fs::path folder = fs::temp_directory_path() / ("baize_numbers_" + std::to_string(getpid()));
+  fs::create_directories(folder);
+  int refused = 0;
+  for (const auto& entry : fs::directory_iterator(BAIZE_GOLDENS_DIR)) {
+    const Json config = parse_json(read_file(entry.path() / "config.json"), entry.path().string());
+    fs::create_symlink(entry.path() / "model.safetensors", folder / "model.safetensors");
+    for (const auto& [key, value] : config.items()) {
+      if (!value.is_number()) continue;
+      for (const int64_t wrong : {int64_t{0}, int64_t{1}, int64_t{1} << 40}) {
+        Json edited = config;
+        edited[key] = wrong;
+        std::ofstream(folder / "config.json") << edited;
+        try {
+          make_spec(*open_checkpoint(folder.string()));
+        } catch (const Error& e) {
+          EXPECT_THAT(e.what(), Not(HasSubstr("std::"))) << entry.path() << " " << key;
+          ++refused;
+        }
+      }
+    }
+    fs::remove(folder / "model.safetensors");
+  }
+  fs::remove_all(folder);
+  EXPECT_GT(refused, 1000);
 }
 
 }  // namespace

@@ -23,7 +23,7 @@ FAMILY(cohere, ("CohereForCausalLM"), ());
 
 static ModelSpec cohere2(const Meta& meta) {
   ModelSpec spec = cohere(meta);
-  const int64_t period = std::max<int64_t>(1, meta.integer("sliding_window_pattern", 4));
+  const int64_t period = meta.positive("sliding_window_pattern", 4);
   windows_by_type(meta, spec, [=](int64_t i) { return (i + 1) % period != 0; });
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     AttnSpec& a = attn(spec.layers[i]);

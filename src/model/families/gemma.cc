@@ -71,7 +71,7 @@ static ModelSpec gemma3(const Meta& file) {
                                         {"rope_local_base_freq", 1e4}});
   ModelSpec spec = gemma2(meta);
   const char* const period = meta.has("sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
-  alternate_windows(meta, spec, meta.gguf() ? 6 : meta.integer(period, 6));
+  alternate_windows(meta, spec, meta.gguf() ? 6 : meta.positive(period, 6));
   for (LayerSpec& layer : spec.layers) {
     AttnSpec& a = attn(layer);
     a.scale = query_scale(meta, a, 62);

@@ -44,10 +44,10 @@ static ModelSpec ernie4_5_moe(const Meta& meta) {
   ModelSpec spec = ernie4_5(meta);
   MoeFfn moe = moe_like(meta);
   moe.renormalise = true;
-  const int64_t first = meta.integer("moe_layer_start_index", 1), step = meta.integer("moe_layer_interval", 1);
+  const int64_t first = meta.integer("moe_layer_start_index", 1), step = meta.positive("moe_layer_interval", 1);
   const int64_t last = meta.integer("moe_layer_end_index", meta.layers() - 1);
   for (int64_t i = first; i <= last && i < meta.layers(); ++i) {
-    if ((i + 1) % std::max<int64_t>(1, step) == 0) spec.layers[static_cast<size_t>(i)].sub[1].block = moe;
+    if ((i + 1) % step == 0) spec.layers[static_cast<size_t>(i)].sub[1].block = moe;
   }
   return spec;
 }

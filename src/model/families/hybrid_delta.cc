@@ -21,7 +21,7 @@ static ModelSpec qwen3_next(const Meta& file) {
     use_experts(meta, spec, moe);
   }
   const RecurrenceSpec recurrence = delta_like(meta);
-  const int64_t period = std::max<int64_t>(1, meta.integer("full_attention_interval", 4));
+  const int64_t period = meta.positive("full_attention_interval", 4);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     attn(spec.layers[i]).gate_in_q = true;
     if (recurs(meta, static_cast<int64_t>(i), period)) spec.layers[i].sub[0].block = recurrence;

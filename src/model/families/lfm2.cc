@@ -1,4 +1,6 @@
 // LFM2 (Liquid AI 2025): gated short convolutions in most layers, attention with q/k norms in the others; with experts.
+#include <algorithm>
+
 #include "model/family.h"
 
 namespace baize {
@@ -13,8 +15,8 @@ static ModelSpec lfm2(const Meta& meta) {
     if (meta.flag("block_auto_adjust_ff_dim", false)) {
       const int64_t two_thirds = 2 * feed.ff / 3;
       const float wide = meta.number("block_ffn_dim_multiplier", 1) * static_cast<float>(two_thirds);
-      const int64_t step = std::max<int64_t>(1, meta.integer("block_multiple_of", 256));
-      feed.ff = (static_cast<int64_t>(wide) + step - 1) / step * step;
+      const int64_t step = meta.positive("block_multiple_of", 256);
+      feed.ff = (static_cast<int64_t>(std::min(wide, 1e12f)) + step - 1) / step * step;
     }
     if (meta.text_at("layer_types", static_cast<int64_t>(i), "") == "conv") spec.layers[i].sub[0].block = conv;
   }

@@ -11,8 +11,8 @@ static ModelSpec llama4(const Meta& meta) {
   moe.score = RouteArgs::Score::kSigmoid;
   moe.weigh_input = moe.transposed = true;
   moe.shared.ff = moe.expert.ff;
-  const int64_t interval = meta.integer("no_rope_layer_interval", 4),
-                step = meta.integer("interleave_moe_layer_step", 1);
+  const int64_t interval = meta.positive("no_rope_layer_interval", 4),
+                step = meta.positive("interleave_moe_layer_step", 1);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     AttnSpec& a = attn(spec.layers[i]);
     const auto index = static_cast<int64_t>(i);

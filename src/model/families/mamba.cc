@@ -57,7 +57,7 @@ static ModelSpec jamba(const Meta& file) {
   block.inner_norm = spec.final_norm;
   const MoeFfn moe = moe_like(file);
   const auto every = [&](int64_t i, const char* period, const char* offset) {
-    return i % std::max<int64_t>(1, file.integer(period, 1)) == file.integer(offset, 0);
+    return i % file.positive(period, 1) == file.integer(offset, 0);
   };
   for (int64_t i = 0; i < file.layers(); ++i) {
     LayerSpec& layer = spec.layers[static_cast<size_t>(i)];

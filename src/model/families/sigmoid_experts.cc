@@ -42,7 +42,7 @@ static ModelSpec afmoe(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   if (meta.flag("mup_enabled", false)) spec.embed.alpha = std::sqrt(static_cast<float>(spec.dims.hidden));
   norm_qk(spec);
-  const int64_t period = std::max<int64_t>(1, meta.integer("global_attn_every_n_layers", 4));
+  const int64_t period = meta.positive("global_attn_every_n_layers", 4);
   windows_by_type(meta, spec, [=](int64_t i) { return (i + 1) % period != 0; });
   for (LayerSpec& layer : spec.layers) {
     sandwich(layer);

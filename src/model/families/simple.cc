@@ -44,7 +44,7 @@ static ModelSpec smollm3(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   spec.head.tied = meta.flag("tie_word_embeddings", true);
   if (meta.flag("use_sliding_window", false)) windows_by_type(meta, spec);
-  const int64_t interval = meta.integer("no_rope_layer_interval", 4);
+  const int64_t interval = meta.positive("no_rope_layer_interval", 4);
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     const auto index = static_cast<int64_t>(i);
     attn(spec.layers[i]).rope.interleaved = meta.gguf();  // converters reorder the rows, as for Llama

@@ -8,7 +8,7 @@
 namespace baize {
 
 static ModelSpec zamba_like(const Meta& file, const Block& recurrence, int64_t shared) {
-  const int64_t hidden = file.integer("hidden_size"), head_dim = 2 * hidden / file.integer("num_attention_heads");
+  const int64_t hidden = file.integer("hidden_size"), head_dim = 2 * hidden / file.positive("num_attention_heads");
   const Meta meta = file.with_defaults({{"head_dim", file.integer("attention_head_dim", head_dim)},
                                         {"intermediate_size", 4 * hidden},
                                         {"hidden_act", "gelu"},
@@ -65,7 +65,7 @@ static ModelSpec zamba2(const Meta& file) {
   RecurrenceSpec recurrence = state_space_like(meta);
   recurrence.norm.eps = 1e-5f;
   recurrence.least_step = meta.number("time_step_min", 0.001f);
-  return zamba_like(meta, recurrence, std::max<int64_t>(1, meta.integer("num_mem_blocks", 1)));
+  return zamba_like(meta, recurrence, meta.positive("num_mem_blocks", 1));
 }
 FAMILY(zamba2, ("Zamba2ForCausalLM"), ());
 STORES(zamba2, "rec.conv.bias");

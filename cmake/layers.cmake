@@ -63,16 +63,20 @@ function(baize_program name layer)
 endfunction()
 
 # baize_precompiled_headers(FIRST TARGET...): what parses slowest and stands in nearly every source (cmake/pch.h) is parsed once
-# for all of these targets, whose compile options are the same. With Clang only, whose builds have sanitizers and no use for
-# warnings: GCC 12 forgets of a precompiled header that it is a library's, and warns of what it finds there. Sources still
-# include what they use.
+# for all of these targets, whose compile options are the same. Sources still include what they use.
 function(baize_precompiled_headers first)
-  if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-    target_precompile_headers(${first} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
-    target_compile_options(${first} PRIVATE "SHELL:-Xclang -fno-pch-timestamp")  # for ccache
-    foreach(target ${ARGN})
-      target_precompile_headers(${target} REUSE_FROM ${first})
-      target_compile_options(${target} PRIVATE "SHELL:-Xclang -fno-pch-timestamp")
-    endforeach()
-  endif()
+  target_precompile_headers(${first} PRIVATE ${CMAKE_SOURCE_DIR}/cmake/pch.h)
+  foreach(target ${ARGN})
+    target_precompile_headers(${target} REUSE_FROM ${first})
+  endforeach()
+  foreach(target ${first} ${ARGN})
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
+      target_compile_options(${target} PRIVATE "SHELL:-Xclang -fno-pch-timestamp")  # for ccache
+    elseif(CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+      # GCC 12 forgets of a precompiled header that it is a library's, and its optimiser warns of what it finds there.
+      target_compile_options(${target} PRIVATE -fpch-preprocess -Wno-array-bounds -Wno-stringop-overflow)
+    else()
+      target_compile_options(${target} PRIVATE -fpch-preprocess)  # for ccache
+    endif()
+  endforeach()
 endfunction()

@@ -70,10 +70,10 @@ def sources():
 
 def checks(tally, _):
     for command in (["python3", "tools/layers.py"], ["python3", "tools/check_names.py"],
-                    ["python3", "tools/models_doc.py", "--check"],
+                    ["python3", "tools/models_doc.py", "--check"], ["python3", "tools/figures.py"],
                     ["clang-format-19", "--dry-run", "-Werror", *sources()]):
         name = command[1] if command[0] == "python3" else "formatting (make format repairs it)"
-        tally.add(name, run(command))
+        tally.add(name, run(command, show="figures" in command[1]))
 
 
 def gtest(tally, part, folder, prefix=(), tests_filter="-Slow*:*/Slow*"):

@@ -107,12 +107,8 @@ int run_program(int argc, char** argv) {
   return 0;
 }
 
-}  // namespace
-
-}  // namespace baize
-
-int main(int argc, char** argv) {
-  using namespace baize;
+// Runs the program; an exception becomes one sentence and an exit code.
+int answer(int argc, char** argv) {
   try {
     return run_program(argc, argv);
   } catch (const Error& error) {
@@ -123,3 +119,9 @@ int main(int argc, char** argv) {
     return report(error.what(), exit_code(ErrorKind::kIo));
   }
 }
+
+}  // namespace
+
+}  // namespace baize
+
+int main(int argc, char** argv) { return baize::answer(argc, argv); }

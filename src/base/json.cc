@@ -6,6 +6,8 @@
 
 #include "base/error.h"
 
+template class nlohmann::basic_json<>;
+
 namespace baize {
 
 namespace {

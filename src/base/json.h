@@ -5,6 +5,8 @@
 
 #include <string_view>
 
+extern template class nlohmann::basic_json<>;  // compiled once, in json.cc, and not in every source file
+
 namespace baize {
 
 using Json = nlohmann::json;

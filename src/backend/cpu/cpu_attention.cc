@@ -98,8 +98,9 @@ int64_t CpuOps::plan_attention(const AttnCall& call, int64_t begin) {
     const int64_t rows = q_start[end + 1] - q_start[end];
     if (rows > few) {
       plan_many(call, end, q_start[end], rows);
-    } else if ((partials += partials_of(call, end)) > call.max_partials) {
-      break;
+    } else {
+      partials += partials_of(call, end);
+      if (partials > call.max_partials) break;
     }
   }
   for (int64_t seq = begin; seq < end; ++seq) {

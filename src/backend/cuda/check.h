@@ -17,6 +17,7 @@ void check(cudaError_t status, const char* what);
 /// Launches `kernel` so that it may start while its predecessor drains (programmatic dependent launch). Every kernel
 /// therefore calls pdl_wait() before it touches anything that an earlier kernel writes or reads.
 template <typename... P, typename... A>
+// NOLINTNEXTLINE(readability-function-size): the kernel's own arguments follow
 void launch(const char* name, void (*kernel)(P...), dim3 grid, dim3 block, size_t shared_bytes, cudaStream_t stream,
             A... args) {
   cudaLaunchAttribute attribute{};

@@ -14,7 +14,7 @@ constexpr int64_t kScoreFloats = int64_t{32} << 20;  // of an indexer's workspac
 }  // namespace
 
 void CudaOps::record_other(const char* name, std::function<void(cudaStream_t, const StepInput&)> run) {
-  if (!dry()) ops_.push_back(OtherOp{std::move(run), name});
+  if (!dry()) ops_.emplace_back(OtherOp{std::move(run), name});
 }
 
 void CudaOps::do_norm_variant(const Tensor& x, const Norm& norm, const Tensor& out) {

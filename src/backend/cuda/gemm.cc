@@ -165,7 +165,8 @@ Gemm::Plan& Gemm::plan(const Key& key, const Call& call) {
 void Gemm::point_at_scales(const Plan& p, const Call& c) {
   if (c.w_scales == nullptr) return;
   const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const float* scales) {
-    check_lt(cublasLtMatmulDescSetAttribute(p.product, attribute, &scales, sizeof scales), "describe scales");
+    check_lt(cublasLtMatmulDescSetAttribute(p.product, attribute, static_cast<const void*>(&scales), sizeof scales),
+             "describe scales");
   };
   set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, c.w_scales);
   set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, c.x_scales);
@@ -179,6 +180,7 @@ void Gemm::multiply(const Plan& p, const Call& c) {
            "multiply");
 }
 
+// NOLINTNEXTLINE(readability-function-size): what a product is made of
 void Gemm::run(cudaStream_t stream, const void* w, int64_t n, int64_t k, const Tensor& x, const Tensor& out,
                float alpha) {
   if (!aligned(x, out)) {

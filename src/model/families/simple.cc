@@ -1,37 +1,8 @@
-// Llama's shape with one or two changes. Arcee (2025): squared ReLU without a gate. Apertus (Swiss AI 2025): xIELU, q/k
-// norms. BitNet (Ma et al. 2024): norms before the last matrices. CWM (Meta 2025), Ministral (2024-2025): windows.
-// SmolLM3 (2025): some layers without positions. Seed-OSS (2025), Ernie 4.5 (2025): neighbours turn together. NanoChat
-// (2025): norms without weights, rotation the other way round.
+// Llama's shape with one change. CWM (Meta 2025): windows. SmolLM3 (2025): some layers without positions. Seed-OSS
+// (2025): no bias behind the attention.
 #include "model/family.h"
 
 namespace baize {
-
-static ModelSpec arcee(const Meta& meta) {
-  ModelSpec spec = llama_like(meta);
-  for (LayerSpec& layer : spec.layers) {
-    ffn(layer).gated = false;
-    ffn(layer).activation = meta.activation("relu2");
-  }
-  return spec;
-}
-FAMILY(arcee, ("ArceeForCausalLM"), ());
-
-static ModelSpec apertus(const Meta& meta) {
-  ModelSpec spec = arcee(meta.with_defaults({{"hidden_act", "xielu"}}));
-  norm_qk(spec);
-  return spec;
-}
-FAMILY(apertus, ("ApertusForCausalLM"), ());
-
-static ModelSpec bitnet(const Meta& meta) {
-  ModelSpec spec = llama_like(meta);
-  for (LayerSpec& layer : spec.layers) {
-    ffn(layer).activation = meta.activation("relu2");
-    ffn(layer).inner_norm = attn(layer).out_norm = spec.final_norm;
-  }
-  return spec;
-}
-FAMILY(bitnet, ("BitNetForCausalLM"), ());
 
 static ModelSpec cwm(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -57,21 +28,5 @@ FAMILY(smollm3, ("SmolLM3ForCausalLM"), ("smollm3"));
 static ModelSpec seed_oss(const Meta& meta) { return llama_like(meta); }
 FAMILY(seed_oss, ("SeedOssForCausalLM"), ());
 STORES(seed_oss, "-attn.o.bias");
-
-static ModelSpec nanochat(const Meta& meta) {
-  ModelSpec spec = llama_like(meta);
-  spec.head.softcap = meta.number("final_logit_softcapping", 0);
-  for_each_norm(spec, [](NormSpec& norm) { norm.weightless = true; });
-  spec.embed.norm = spec.final_norm;
-  norm_qk(spec);
-  for (LayerSpec& layer : spec.layers) {
-    attn(layer).norm_last = true;
-    attn(layer).rope.backwards = true;
-    ffn(layer).gated = false;
-    ffn(layer).activation = meta.activation("relu2");
-  }
-  return spec;
-}
-FAMILY(nanochat, ("NanoChatForCausalLM"), ());
 
 }  // namespace baize

@@ -103,6 +103,7 @@ constexpr int walk_input_bytes(const WalkStep& step) {
          (step.halved ? 2 * step.k + step.k / 4 : 0);
 }
 /// Units of one stage: a multiple of the eight warps that share it.
+// NOLINTNEXTLINE(clang-analyzer-core.DivideZero): of types that walk_supports
 constexpr int walk_stage_units(GgufType type) { return kWalkStageBytes / walk_unit_bytes(type) / 8 * 8; }
 
 bool walk_supports(GgufType type, int head_dim);

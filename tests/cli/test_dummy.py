@@ -10,6 +10,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "bench/configs"
 SOURCES = json.loads((CONFIGS / "sources.json").read_text())
 # What a configuration alone does not tell Baize, with the reason.
+# What others have published of these checkpoints, each with its source and its words.
+PUBLISHED = json.loads((ROOT / "tests/data/published.json").read_text())
 UNEQUAL = dict(line.split(": ", 1) for line in (ROOT / "tests/data/configs_unequal.txt").read_text().splitlines()
                if line and not line.startswith("#"))
 
@@ -34,6 +36,32 @@ def test_parameters_are_those_that_were_counted_elsewhere(baize, name):
     counted = SOURCES[name]["counted_by_transformers"] or SOURCES[name]["parameters"]
     assert counted is None or said["parameters"] == counted + int(difference)
     assert said["token"][0]["flops"] > said["parameters"] // 1000
+
+
+def figure(said, entry):
+    """What `inspect --json` says of the published figure `entry`."""
+    if entry["what"] == "kv_bytes":  # the parts that grow with the text, or those of windows and recurrences, or both
+        cache = said["cache"]
+        growing, windows = cache["bytes_per_token"] * entry["tokens"], cache["window_bytes"]
+        return {"growing": growing, "windows": windows, "both": growing + windows}[entry["part"]] * entry["bits"] / 16
+    if entry["what"] == "flops_per_token":
+        return next(token["flops"] for token in said["token"] if token["length"] == entry["tokens"])
+    if entry["what"] == "parameters":
+        return said["parameters"]
+    # Active parameters: those that one token reads, and the embedding table where they count it.
+    dims = said["spec"]["dims"]
+    table, read = dims["vocab"] * dims["hidden"], said["token"][0]["weight_bytes"] // 2
+    if entry["part"] == "all":
+        return read + (0 if said["spec"]["head"]["tied"] else table)
+    return read - (table if entry["part"] == "without both tables" else 0)
+
+
+@pytest.mark.parametrize("entry", PUBLISHED, ids=lambda e: f"{e['config']}-{e['what']}-{e['value']:g}")
+def test_cache_and_work_of_a_token_are_those_published(baize, entry):
+    length = ["--ctx", str(entry["tokens"])] if entry["what"] == "flops_per_token" else []
+    done = baize.run("inspect", CONFIGS / f"{entry['config']}.json", "--load", "dummy", "--backend", "cpu", "--json", *length)
+    assert done.returncode == 0, done.stderr
+    assert figure(json.loads(done.stdout), entry) == pytest.approx(entry["value"], rel=entry["precision"], abs=1)
 
 
 def test_a_configuration_runs(baize):

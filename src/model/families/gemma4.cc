@@ -23,7 +23,12 @@ static ModelSpec gemma4(const Meta& file) {
     const bool full = type == "full_attention";
     const bool listed = meta.has("per_layer_config");
     a.head_dim = own.integer(!listed && full && meta.has("global_head_dim") ? "global_head_dim" : "head_dim");
-    a.kv_heads = own.integer("num_key_value_heads", a.kv_heads);
+    // Two spellings: a configuration of its own for every layer, or keys of their own for the layers that see
+    // everything.
+    const bool other_heads = !listed && full && meta.flag("attention_k_eq_v", false);
+    a.kv_heads = own.integer(
+        other_heads && own.has("num_global_key_value_heads") ? "num_global_key_value_heads" : "num_key_value_heads",
+        a.kv_heads);
     a.scale = 1;
     if (!full) a.window = meta.integer("sliding_window", 512);
     a.rope = meta.rope(a.head_dim, type);

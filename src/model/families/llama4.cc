@@ -39,7 +39,8 @@ static ModelSpec llama4(const Meta& meta) {
 }
 FAMILY(llama4, ("Llama4ForCausalLM", "Llama4ForConditionalGeneration"), ());
 
-static ModelSpec aria(const Meta& meta) {
+static ModelSpec aria(const Meta& file) {
+  const Meta meta = file.with_defaults({{"moe_num_shared_experts", 2}});
   ModelSpec spec = llama_like(meta);
   MoeFfn moe = moe_like(meta);
   moe.score = RouteArgs::Score::kLogit;

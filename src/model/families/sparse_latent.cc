@@ -58,5 +58,6 @@ static ModelSpec hy_v4(const Meta& meta) {
   return spec;
 }
 FAMILY(hy_v4, ("HYV4ForCausalLM"), ());
+STORES(hy_v4, "moe.choice.bias", "index.k_norm.bias", "attn.sinks.weight");
 
 }  // namespace baize

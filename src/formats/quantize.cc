@@ -13,10 +13,11 @@ namespace baize {
 namespace {
 
 constexpr int kGroup = 32;
+constexpr float kMaxHalf = 65504;  // the largest f16
 
 // What a scale becomes when it is stored; nearest() then rounds for that one.
 float stored(float scale, uint16_t& bits) {
-  bits = f32_to_f16(std::clamp(scale, -65504.0f, 65504.0f));
+  bits = f32_to_f16(std::clamp(scale, -kMaxHalf, kMaxHalf));
   return f16_to_f32(bits);
 }
 
@@ -142,7 +143,7 @@ void quantize_row(GgufType type, const float* weights, int64_t k, void* out) {
       std::memcpy(out, weights, static_cast<size_t>(k) * sizeof(float));
       return;
     case GgufType::kF16:
-      return encode_halves(weights, k, out, f32_to_f16);
+      return encode_halves(weights, k, out, [](float x) { return f32_to_f16(std::clamp(x, -kMaxHalf, kMaxHalf)); });
     case GgufType::kBF16:
       return encode_halves(weights, k, out, f32_to_bf16);
     case GgufType::kQ4_0:

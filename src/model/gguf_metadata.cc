@@ -125,9 +125,7 @@ bool add_attention(const ModelSpec& spec, int64_t context, WindowPattern pattern
   keys.add("attention.key_length", u32(first->head_dim));
   keys.add("attention.value_length", u32(first->v_dim > 0 ? first->v_dim : first->head_dim));
   if (first->softcap > 0) keys.add("attn_logit_softcapping", first->softcap);
-  if (std::abs(first->scale * std::sqrt(static_cast<float>(first->head_dim)) - 1) > 1e-6f) {
-    keys.add_if_asked("attention.scale", first->scale);
-  }
+  keys.add_if_asked("attention.scale", first->scale);
   if (first->clip > 0) keys.add("attention.clamp_kqv", first->clip);
   // Layers that see everything tell the rotation; those with windows may have another base.
   const AttnSpec *full = nullptr, *windowed = nullptr;
@@ -160,7 +158,7 @@ void add_feed_forward(const ModelSpec& spec, Keys& keys) {
     if (moe->shared.ff % moe->expert.ff == 0) keys.add("expert_shared_count", u32(moe->shared.ff / moe->expert.ff));
   }
   keys.add_if_asked("expert_weights_norm", moe->renormalise);
-  if (moe->scale != 1) keys.add_if_asked("expert_weights_scale", moe->scale);
+  keys.add_if_asked("expert_weights_scale", moe->scale);
   if (moe->groups > 1) {
     keys.add("expert_group_count", u32(moe->groups));
     keys.add("expert_group_used_count", u32(moe->top_groups));
@@ -245,7 +243,7 @@ std::string difference(const Json& wanted, const Json& file, const std::string& 
   } else if (wanted.type() == file.type() && wanted.is_structured() && wanted.size() == file.size()) {
     for (const auto& [key, value] : wanted.items()) {
       const bool there = !file.is_object() || file.contains(key);
-      if (!there) return fmt::format("{} is {} instead of {}", path, file.begin().key(), key);
+      if (!there) return fmt::format("{}: no {}", path, key);
       const Json& other = file.is_object() ? file.at(key) : file.at(std::stoul(key));
       if (std::string found = difference(value, other, path.empty() ? key : path + "." + key); !found.empty())
         return found;
@@ -269,10 +267,9 @@ std::vector<GgufKey> gguf_keys(const ModelSpec& spec, int64_t context, WindowPat
   keys.add(norm.center ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", norm.eps);
   add_feed_forward(spec, keys);
   if (spec.head.softcap > 0) keys.add("final_logit_softcapping", spec.head.softcap);
-  if (spec.embed.alpha != 1) keys.add_if_asked("embedding_scale", spec.embed.alpha);
-  if (spec.head.alpha != 1) keys.add_if_asked("logit_scale", 1 / spec.head.alpha);
-  const float residual = spec.layers.front().sub.front().scale;
-  if (residual != 1) keys.add_if_asked("residual_scale", residual);
+  keys.add_if_asked("embedding_scale", spec.embed.alpha);
+  keys.add_if_asked("logit_scale", 1 / spec.head.alpha);
+  keys.add_if_asked("residual_scale", spec.layers.front().sub.front().scale);
   if (!add_attention(spec, context, pattern, keys)) return {};
   return keys.take();
 }

@@ -1,11 +1,12 @@
 """baize convert: folders to GGUF files that say the same, as Baize and as the gguf package read them."""
 
 import json
+import shutil
 import subprocess
+from pathlib import Path
 
 import numpy as np
 import pytest
-from chat_model import make_chat_model
 from gguf import GGUFReader
 from gguf.constants import GGMLQuantizationType as T
 from gguf.quants import dequantize, quantize
@@ -24,6 +25,23 @@ def error(wanted, got):
     return ((wanted - got) ** 2).sum() / (wanted**2).sum()
 
 
+def tiny_rows(wide, folder, rows):
+    """The model of `wide` with another table of embeddings: one of `rows` rows."""
+    config = json.loads((wide / "config.json").read_text()) | {"vocab_size": rows, "tie_word_embeddings": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    raw = (wide / "model.safetensors").read_bytes()
+    length = int.from_bytes(raw[:8], "little")
+    header = json.loads(raw[8 : 8 + length])
+    del header["lm_head.weight"]
+    data = raw[8 + length :][: header["model.embed_tokens.weight"]["data_offsets"][0]]
+    size = rows * 256 * 2
+    header["model.embed_tokens.weight"] = {"dtype": "F16", "shape": [rows, 256], "data_offsets": [len(data), len(data) + size]}
+    text = json.dumps(header).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text + data)
+        file.truncate(8 + len(text) + len(data) + size)
+
+
 def wide_llama(folder, rng):
     """A random llama of the width that blocks of 256 need."""
     config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 256, "intermediate_size": 512,
@@ -32,13 +50,14 @@ def wide_llama(folder, rng):
               "tie_word_embeddings": False}  # fmt: skip
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(config))
-    shapes = {"model.embed_tokens.weight": (128, 256), "model.norm.weight": (256,), "lm_head.weight": (128, 256)}
+    shapes = {"model.norm.weight": (256,)}
     for i in range(2):
         layer = f"model.layers.{i}."
         for name, shape in {"self_attn.q_proj": (256, 256), "self_attn.k_proj": (256, 256), "self_attn.v_proj": (256, 256),
                             "self_attn.o_proj": (256, 256), "mlp.gate_proj": (512, 256), "mlp.up_proj": (512, 256),
                             "mlp.down_proj": (256, 512), "input_layernorm": (256,), "post_attention_layernorm": (256,)}.items():  # fmt: skip
             shapes[f"{layer}{name}.weight"] = shape
+    shapes |= {"model.embed_tokens.weight": (128, 256), "lm_head.weight": (128, 256)}
     header, data = {}, b""
     for name, shape in shapes.items():
         spread = 0.06 if len(shape) > 1 else 0.1
@@ -130,6 +149,49 @@ def test_rows_that_blocks_do_not_divide(baize, goldens, tmp_path):
     types = {t.tensor_type for t in GGUFReader(tmp_path / "m.gguf").tensors}
     assert types == {T.F32, T.F16, T.Q5_0, T.Q8_0}
     assert error(logits(baize, goldens / "llama"), logits(baize, tmp_path / "m.gguf")) <= 0.1
+
+
+def fields_of(path):
+    return {name: field.contents() for name, field in GGUFReader(path).fields.items()}
+
+
+def test_tokenizer(baize, chat_model, tmp_path):
+    """The folder's tokenizer, its special tokens and its chat template go along."""
+    out = tmp_path / "m.gguf"
+    baize.ok("convert", chat_model, out, "--type", "f32")
+    fields = fields_of(out)
+    vocab = json.loads((chat_model / "tokenizer.json").read_text())["model"]["vocab"]
+    assert fields["tokenizer.ggml.tokens"] == sorted(vocab, key=vocab.get)
+    assert fields["tokenizer.ggml.model"] == "gpt2" and fields["tokenizer.ggml.merges"] == ["t h"]
+    assert (fields["tokenizer.ggml.bos_token_id"], fields["tokenizer.ggml.eos_token_id"]) == (1, 2)
+    assert fields["tokenizer.chat_template"] == json.loads((chat_model / "tokenizer_config.json").read_text())["chat_template"]
+    assert fields["tokenizer.ggml.token_type"][:4] == [3, 3, 3, 1]
+    question = ("Is this the same?", "--temperature", 0, "--max-tokens", 24, "--compute", "f32", "--ctx", 256)
+    answers = {baize.ok("run", model, *question) for model in (chat_model, out)}
+    assert len(answers) == 1 and answers.pop().strip()
+    baize.ok("convert", chat_model, out, "--no-tokenizer", "--force")
+    assert fields_of(out)["tokenizer.ggml.model"] == "no_vocab"
+    assert "holds no tokenizer" in baize.error(3, "run", out, "hello")
+
+
+def test_real_tokenizer(baize, wide, tmp_path):
+    """A SentencePiece vocabulary: scores instead of merges, in the order of the merges."""
+    source = Path(__file__).parents[1] / ".data/tokenizers/llama2"
+    folder, out = tmp_path / "model", tmp_path / "m.gguf"
+    folder.mkdir()
+    tiny_rows(wide, folder, 32003)
+    for file in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / file, folder)
+    baize.ok("convert", folder, out)
+    fields = fields_of(out)
+    vocab = json.loads((source / "tokenizer.json").read_text())["model"]["vocab"]
+    tokens, scores = (fields[f"tokenizer.ggml.{name}"] for name in ("tokens", "scores"))
+    assert tokens == [*sorted(vocab, key=vocab.get), *(f"[PAD{id}]" for id in range(32000, 32003))]
+    assert [fields["tokenizer.ggml.token_type"][id] for id in (0, 1, 3, 258, 259, 32000)] == [2, 3, 6, 6, 1, 5]
+    assert all(scores[id] == 259 - id for id in range(259, 500))  # as the SentencePiece model itself has them
+    assert fields["tokenizer.ggml.model"] == "llama" and fields["tokenizer.ggml.add_space_prefix"] is True
+    tiny_rows(wide, folder, 2000)
+    assert "32000 tokens" in baize.error(5, "convert", folder, tmp_path / "n.gguf")
 
 
 def test_bad_calls(baize, goldens, tmp_path):

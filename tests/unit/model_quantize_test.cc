@@ -86,7 +86,9 @@ TEST_P(Quantize, ExtremesStayFinite) {
     const std::vector<float> back = there_and_back(GetParam().type, weights);
     for (size_t i = 0; i < back.size(); ++i) {
       ASSERT_TRUE(std::isfinite(back[i])) << spread;
-      if (i < 32) ASSERT_EQ(back[i], 0) << spread;
+      if (i < 32) {
+        ASSERT_EQ(back[i], 0) << spread;
+      }
     }
   }
 }

@@ -28,8 +28,8 @@ struct PlannedTensor {
   std::string stem;  // canonical name without its ending
   int64_t layer = -1;
   std::vector<PlannedPart> parts{};  // one behind the other
-  float add = 0;                   // to every value
-  std::vector<float> values{};     // instead of parts
+  float add = 0;                     // to every value
+  std::vector<float> values{};       // instead of parts
 };
 
 class GgufPlan {

@@ -165,7 +165,7 @@ class Exporter {
   }
 
   void as_scores() {
-    out_.model = "llama";
+    out_.model = vocab_model_name(VocabModel::kScores);
     out_.pre = "default";
     out_.scores = scores_of(out_);
     bool prefix = false;
@@ -181,7 +181,7 @@ class Exporter {
   }
 
   void as_ranks(bool ignore_merges) {
-    out_.model = "gpt2";
+    out_.model = vocab_model_name(VocabModel::kRanks);
     const Json steps = flat(member(json_, "pre_tokenizer"), "pretokenizers");
     const Json normalizers = flat(member(json_, "normalizer"), "normalizers");
     const bool nfc = !normalizers.empty() && member(normalizers.back(), "type") == "NFC";

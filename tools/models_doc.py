@@ -11,10 +11,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 FAMILY = re.compile(r"^FAMILY\((\w+)\s*,\s*\(([^)]*)\)\s*,\s*\(([^)]*)\)", re.MULTILINE)
+WRITTEN_AS = re.compile(r'^WRITTEN_AS\((\w+)\s*,\s*"([^"]+)"\)', re.MULTILINE)
 HEAD = """# Models
 
 Baize runs these architectures; `tools/models_doc.py` writes this page from the family files. Each runs from a Hugging Face
-folder (safetensors), those with a GGUF name from GGUF files too. A tiny random model of every family is compared with the
+folder (safetensors), those with a GGUF name from GGUF files too; `baize convert` writes these and the families that GGUF files
+call by another's name ("as"). A tiny random model of every family is compared with the
 logits of the `transformers` library, on the reference and the CPU backend, whole and in pieces.
 
 | Family | Hugging Face | GGUF |
@@ -31,7 +33,8 @@ def page():
     for file in sorted((ROOT / "src/model/families").glob("*.cc")):
         text = file.read_text()
         found = FAMILY.findall(text)
-        rows += [f"| {name} | {names(hf)} | {names(gguf)} |" for name, hf, gguf in found]
+        others = {name: f'"as {other}"' for name, other in WRITTEN_AS.findall(text)}
+        rows += [f"| {name} | {names(hf)} | {names(gguf or others.get(name, ''))} |" for name, hf, gguf in found]
         comment = " ".join(line[2:].strip() for line in text.split("\n#include")[0].split("\n") if line.startswith("//"))
         notes.append(f"- **{', '.join(name for name, _, _ in found)}**: {comment}")
     pending = [line.split(": ", 1) for line in (ROOT / "tests/data/golden_pending.txt").read_text().splitlines()

@@ -13,5 +13,6 @@ void add_bench_command(CLI::App& program);
 void add_bench_serve_command(CLI::App& bench);  // of the bench command
 void add_generate_command(CLI::App& program);
 void add_logits_command(CLI::App& program);
+void add_convert_command(CLI::App& program);
 
 }  // namespace baize::apps

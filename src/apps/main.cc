@@ -87,6 +87,7 @@ int run_program(int argc, char** argv) {
   apps::add_list_command(program);
   apps::add_rm_command(program);
   apps::add_inspect_command(program);
+  apps::add_convert_command(program);
   apps::add_bench_command(program);
   apps::add_generate_command(program);
   apps::add_logits_command(program);

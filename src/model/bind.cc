@@ -28,6 +28,7 @@ Binder::Binder(std::shared_ptr<const Checkpoint> checkpoint, const ModelSpec& sp
       options_(options),
       store_(backend, options.dry, options.bytes),
       derived_(options.dry) {
+  names_.record(options.found);
   model_->spec = spec;
   model_->precision = backend.precision(options.compute);
   model_->checkpoint = std::move(checkpoint);

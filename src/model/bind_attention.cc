@@ -8,9 +8,6 @@
 
 namespace baize {
 
-namespace {
-
-// Rows of a fused matrix in the order q|k|v, given how they are stored.
 std::vector<int64_t> qkv_rows(const QkvLayout& layout, std::array<int64_t, 3> widths) {
   std::vector<int64_t> rows;
   if (layout.groups <= 1 && layout.order == QkvLayout::Order::kQkv) return rows;
@@ -27,6 +24,8 @@ std::vector<int64_t> qkv_rows(const QkvLayout& layout, std::array<int64_t, 3> wi
   }
   return rows;
 }
+
+namespace {
 
 // Slopes of ALiBi (Press et al. 2021): a geometric sequence for the next lower power of two of heads, and for the rest
 // every other one of the sequence twice as long.

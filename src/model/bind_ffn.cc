@@ -155,8 +155,11 @@ MoeBlock Binder::bind_block(const MoeFfn& spec, int64_t layer, float scale) {
   block.weigh_input = spec.weigh_input && !mutated("moe.weigh_input");
   if (spec.shared.ff > 0) {
     block.shared = ffn(spec.shared, "moe.shared", layer, scale * spec.shared_scale);
-    if (names_.find("moe.shared.out_gate.weight", layer) != nullptr && !mutated("moe.shared_gate")) {
-      block.shared_gate = linear("moe.shared.out_gate", 1, hidden(), {.layer = layer});
+    const SourceTensor* gate = names_.find("moe.shared.out_gate.weight", layer);
+    if (gate != nullptr && !mutated("moe.shared_gate")) {  // a vector in GGUF
+      const bool vector = gate->shape.rank() == 1 && gate->shape[0] == hidden();
+      const SourceTensor& row = checked(*gate, vector ? Shape{hidden()} : Shape{1, hidden()});
+      block.shared_gate = linear_of(derived_.reshaped(row, {1, hidden()}), "moe.shared.out_gate", {.layer = layer}, {});
     }
   }
   block.out_bias = small(vector("moe.out.bias", hidden(), layer));

@@ -110,6 +110,10 @@ class Binder {
   std::vector<size_t> state_of_layer_;
 };
 
+/// Rows of a fused matrix in the order q|k|v, given how they are stored; empty where that is their order. `widths`: of
+/// q, k and v.
+std::vector<int64_t> qkv_rows(const QkvLayout& layout, std::array<int64_t, 3> widths);
+
 /// "layers.3.attn.q"
 std::string layer_name(const std::string& name, int64_t layer);
 

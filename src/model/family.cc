@@ -29,6 +29,12 @@ StoresRegistration::StoresRegistration(const char* family, std::vector<std::stri
   }
 }
 
+WrittenAsRegistration::WrittenAsRegistration(const char* family, const char* architecture) {
+  for (Family& known : registry()) {
+    if (std::string_view(known.name) == family) known.written_as = architecture;
+  }
+}
+
 std::span<const Family> families() { return registry(); }
 
 const Family& find_family(const Meta& meta) {

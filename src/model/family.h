@@ -18,6 +18,7 @@ struct Family {
   std::vector<std::string> gguf_architectures;  // "general.architecture"
   ModelSpec (*spec)(const Meta&);
   std::vector<std::string> stored{};  // see STORES
+  std::string written_as{};           // see WRITTEN_AS
 };
 
 std::span<const Family> families();
@@ -46,6 +47,13 @@ struct StoresRegistration {
   StoresRegistration(const char* family, std::vector<std::string> stored);
 };
 #define STORES(name, ...) static const StoresRegistration stores_##name(#name, {__VA_ARGS__})
+
+/// WRITTEN_AS(mistral, "llama") below FAMILY: the GGUF architecture of another family that says the same. A family with
+/// GGUF names of its own is written by the first.
+struct WrittenAsRegistration {
+  WrittenAsRegistration(const char* family, const char* architecture);
+};
+#define WRITTEN_AS(name, architecture) static const WrittenAsRegistration written_##name(#name, architecture)
 
 // Shared starting points, adjusted by the family files.
 

@@ -61,6 +61,7 @@ std::string Meta::spelled(std::string_view key) const {
 }
 
 const Json* Meta::find(std::string_view key) const {
+  if (asked_ != nullptr) asked_->emplace(key);
   if (gguf() && gguf_key(key).empty()) return nullptr;
   const auto at = [&](std::string_view name) -> const Json* {
     const auto it = root_.find(name);

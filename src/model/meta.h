@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +27,9 @@ class Meta {
 
   /// The same metadata where keys that a Hugging Face config leaves out (its config class knows them) are filled in.
   Meta with_defaults(const Json& values) const;
+
+  /// Notes the keys that are asked for from now on, of this and of what is made of it.
+  void record(std::set<std::string>* keys) { asked_ = keys; }
 
   bool has(std::string_view key) const;  // present and not null
   /// A list of one number a layer stands for that number where all are equal.
@@ -71,6 +75,7 @@ class Meta {
   Json root_;  // config.json, its text_config, or the GGUF key-values
   int64_t context_ = 0;
   std::vector<std::string> architectures_;
+  std::set<std::string>* asked_ = nullptr;
 };
 
 }  // namespace baize

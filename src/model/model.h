@@ -266,11 +266,14 @@ struct WeightInfo {
 /// What weights stored as plain floats become while they are loaded.
 enum class Quantize : uint8_t { kNone, kFp8 };
 
+struct FoundTensor;  // model/names.h
+
 struct BindOptions {
   Compute compute = Compute::kAuto;
   Quantize quantize = Quantize::kNone;
   bool dry = false;   // choose and count everything, but read, pack and allocate no weights: `inspect`, memory plans
   int64_t bytes = 0;  // of weights as a dry run counted them (Model::resident_bytes): a device gives them as one piece
+  std::vector<FoundTensor>* found = nullptr;  // gets every tensor with the names it was asked for by: for converters
 };
 
 /// Tables in a mapped file of which rows are looked up. Each look-up makes up to 64 KiB of the file resident (what

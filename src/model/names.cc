@@ -422,6 +422,15 @@ std::string_view gguf_key(std::string_view hf_key) {
   return {};
 }
 
+std::string gguf_tensor_name(std::string_view canonical, int64_t layer) {
+  const size_t dot = canonical.rfind('.');
+  const std::string_view spelling = row_of(canonical.substr(0, dot)).gguf.front();
+  if (spelling.empty()) return {};
+  const std::string_view end = canonical.substr(dot);
+  if (spelling.starts_with("L.")) return fmt::format("blk.{}.{}{}", layer, spelling.substr(2), end);
+  return fmt::format("{}{}", spelling, end);
+}
+
 std::span<const std::string_view> key_aliases(std::string_view key) {
   for (const AliasRow& row : kAliases) {
     if (row.key == key) return row.others;
@@ -481,6 +490,7 @@ const SourceTensor* TensorNames::find(std::string_view canonical, int64_t layer,
     if (const SourceTensor* tensor = checkpoint_.find(name)) {
       used_.insert(name);
       found_.insert(tensor);
+      if (record_ != nullptr) record_->push_back({std::string(canonical), layer, expert, tensor});
       return tensor;
     }
   }

@@ -22,6 +22,16 @@ std::string_view gguf_key(std::string_view hf_key);
 /// Other spellings of a key in config.json, in the order to try them (some empty).
 std::span<const std::string_view> key_aliases(std::string_view key);
 
+/// The GGUF spelling of a canonical name ("attn.q.weight" of layer 3 -> "blk.3.attn_q.weight"); empty when it has none.
+std::string gguf_tensor_name(std::string_view canonical, int64_t layer = -1);
+
+/// A tensor under the canonical name it was asked for by.
+struct FoundTensor {
+  std::string canonical;
+  int64_t layer = -1, expert = -1;
+  const SourceTensor* tensor = nullptr;
+};
+
 class TensorNames {
  public:
   /// `stored`: the optional tensors that a checkpoint of dummy weights has.
@@ -48,6 +58,8 @@ class TensorNames {
   }
   /// Elements of all tensors found.
   int64_t parameters() const;
+  /// Notes every tensor that is found from now on in `list`, each time.
+  void record(std::vector<FoundTensor>* list) { record_ = list; }
 
  private:
   std::vector<std::string> spellings(std::string_view canonical, int64_t layer, int64_t expert) const;
@@ -58,6 +70,7 @@ class TensorNames {
   std::unordered_set<std::string> used_;
   std::unordered_set<const SourceTensor*> found_;
   std::unique_ptr<DummyTensors> dummies_;
+  std::vector<FoundTensor>* record_ = nullptr;
 };
 
 }  // namespace baize

@@ -1,5 +1,7 @@
 #include "text/pretokenizer_table.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 #include "base/json.h"
 #include "base/text.h"
@@ -156,17 +158,26 @@ Json step_json(const PreTokenizerStep& step) {
 
 }  // namespace
 
+namespace {
+
+struct VocabModelName {
+  std::string_view name;
+  VocabModel model;
+};
+constexpr VocabModelName kVocabModels[] = {{"bert", VocabModel::kWordPiece},
+                                           {"gemma4", VocabModel::kRawRanks},
+                                           {"gpt2", VocabModel::kRanks},
+                                           {"llama", VocabModel::kScores},
+                                           {"t5", VocabModel::kUnigram}};
+
+}  // namespace
+
+std::string_view vocab_model_name(VocabModel model) {
+  return std::ranges::find(kVocabModels, model, &VocabModelName::model)->name;
+}
+
 VocabModel find_vocab_model(std::string_view name) {
-  struct Row {
-    std::string_view name;
-    VocabModel model;
-  };
-  static constexpr Row kRows[] = {{"bert", VocabModel::kWordPiece},
-                                  {"gemma4", VocabModel::kRawRanks},
-                                  {"gpt2", VocabModel::kRanks},
-                                  {"llama", VocabModel::kScores},
-                                  {"t5", VocabModel::kUnigram}};
-  for (const Row& row : kRows) {
+  for (const VocabModelName& row : kVocabModels) {
     if (row.name == name) return row.model;
   }
   fail(ErrorKind::kUnsupported,

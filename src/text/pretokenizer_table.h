@@ -44,6 +44,9 @@ enum class VocabModel {
 /// Throws Error(kUnsupported) with the known names.
 VocabModel find_vocab_model(std::string_view name);
 
+/// GGUF's name of a model.
+std::string_view vocab_model_name(VocabModel model);
+
 /// Every pre-tokenizer, in no particular order.
 std::span<const PreTokenizer> pre_tokenizers();
 

@@ -11,6 +11,11 @@ static ModelSpec llama(const Meta& meta) {
     attn(layer).rope.interleaved = meta.gguf();
     if (meta.gguf()) attn(layer).window = meta.integer("sliding_window", 0);
   }
+  if (meta.gguf() && meta.has("num_experts")) {  // Mixtral's files, too
+    MoeFfn experts = moe_like(meta);
+    experts.renormalise = true;
+    use_experts(meta, spec, experts);
+  }
   return spec;
 }
 FAMILY(llama, ("LlamaForCausalLM"), ("llama"));

@@ -10,6 +10,7 @@ static ModelSpec mistral(const Meta& meta) {
   return spec;
 }
 FAMILY(mistral, ("MistralForCausalLM"), ());
+WRITTEN_AS(mistral, "llama");
 
 static ModelSpec ministral(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -37,6 +38,7 @@ static ModelSpec mixtral(const Meta& meta) {
   return spec;
 }
 FAMILY(mixtral, ("MixtralForCausalLM"), ());
+WRITTEN_AS(mixtral, "llama");
 
 // Phi-3.5-MoE (Abdin et al. 2024): layer norms, two experts chosen by SparseMixer.
 static ModelSpec phimoe(const Meta& meta) {

@@ -18,9 +18,9 @@ STORES(qwen2_moe, "attn.q.bias", "attn.k.bias", "attn.v.bias", "moe.shared.out_g
 static ModelSpec qwen3_moe(const Meta& meta) {
   ModelSpec spec = qwen2_moe(meta);
   norm_qk(spec);
-  for (LayerSpec& layer : spec.layers) {  // GGUF files do not say it
+  for (LayerSpec& layer : spec.layers) {  // most GGUF files do not say it
     MoeFfn* moe = std::get_if<MoeFfn>(&layer.sub.back().block);
-    if (moe != nullptr && meta.gguf()) moe->renormalise = true;
+    if (moe != nullptr && meta.gguf()) moe->renormalise = meta.flag("norm_topk_prob", true);
   }
   return spec;
 }

@@ -27,7 +27,8 @@ class Meta {
   /// The same metadata where keys that a Hugging Face config leaves out (its config class knows them) are filled in.
   Meta with_defaults(const Json& values) const;
 
-  bool has(std::string_view key) const;  // present and not null
+  bool has(std::string_view key) const;      // present and not null
+  bool has_own(std::string_view key) const;  // under this very name
   /// A list of one number a layer stands for that number where all are equal.
   int64_t integer(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t otherwise) const;

@@ -13,7 +13,8 @@ static ModelSpec mamba1(const Meta& file) {
   const MambaSpec block{.width = meta.integer("intermediate_size", 2 * spec.dims.hidden),
                         .state = meta.integer("state_size", 16),
                         .rank = meta.integer("time_step_rank", (spec.dims.hidden + 15) / 16),
-                        .conv = meta.integer("conv_kernel", 4)};
+                        .conv = meta.integer("conv_kernel", 4),
+                        .activation = meta.activation("silu")};
   for (LayerSpec& layer : spec.layers) layer.sub = {{.pre = spec.final_norm, .block = block}};
   return spec;
 }
@@ -53,7 +54,8 @@ static ModelSpec jamba(const Meta& file) {
   MambaSpec block{.width = file.integer("mamba_expand", 2) * spec.dims.hidden,
                   .state = file.integer("mamba_d_state", 16),
                   .rank = file.integer("mamba_dt_rank", (spec.dims.hidden + 15) / 16),
-                  .conv = file.integer("mamba_d_conv", 4)};
+                  .conv = file.integer("mamba_d_conv", 4),
+                  .activation = file.activation("silu")};
   block.inner_norm = spec.final_norm;
   const MoeFfn moe = moe_like(file);
   const auto every = [&](int64_t i, const char* period, const char* offset) {

@@ -14,7 +14,7 @@ CLANG = -DCMAKE_C_COMPILER=clang-19 -DCMAKE_CXX_COMPILER=clang++-19
 RUN_TESTS = python3 tools/run_tests.py
 BAIZE = build/baize
 
-.PHONY: run serve build test unit asan tsan fuzz soak qemu tidy mutate check-all install dist format bench cuda clean help \
+.PHONY: run serve build test unit variants asan tsan fuzz soak qemu tidy mutate check-all install dist format bench cuda clean help \
         setup setup-test build-all build-asan build-tsan build-aarch64
 .DEFAULT_GOAL := help
 
@@ -43,7 +43,7 @@ test: setup-test build-all build-asan  ## all quick tests, as CI runs them
 	@$(RUN_TESTS) checks unit asan fuzz pytest
 
 check-all: setup-test build-all build-asan build-tsan build-aarch64  ## test, and what takes longer
-	@$(RUN_TESTS) checks unit asan fuzz pytest tsan qemu slow
+	@$(RUN_TESTS) checks unit asan fuzz pytest tsan qemu slow variants
 	@$(MAKE) --no-print-directory tidy mutate
 
 unit: setup-test build-all  ## unit tests of the release build
@@ -54,6 +54,8 @@ tsan: setup-test build-tsan  ## unit tests under the thread sanitizer
 	@$(RUN_TESTS) tsan
 fuzz: setup-test build-asan  ## fuzzers, FUZZ_SECONDS (60) each
 	@$(RUN_TESTS) fuzz
+variants: setup-test build-all  ## other sizes of every family against transformers (first: tools/setup.sh reference)
+	@$(RUN_TESTS) variants
 soak: setup-test build-asan  ## mixed load on the sanitized server, SOAK_SECONDS (600)
 	@.venv/bin/python tests/soak/soak.py
 qemu: setup-test build-aarch64  ## kernel tests for aarch64 under qemu

@@ -5,6 +5,7 @@ Usage: tools/run_tests.py [--build FOLDER] PART...   Parts:
   checks   include layers, family names, formatting
   unit     unit tests of the release build           asan, tsan   the same in build-asan, build-tsan
   slow     the suites named Slow*                    qemu         kernel tests of build-aarch64 under qemu-aarch64
+  variants the cases of tests/reference, made where transformers is (tools/setup.sh reference)
   fuzz     the fuzzers of build-asan, a minute each  pytest       tests/ with build/baize
 Every part runs even if an earlier one failed. The last line is "N passed, N failed". Standard library only.
 """
@@ -28,6 +29,15 @@ SANITIZER_OPTIONS = {
     "LLVM_PROFILE_FILE": "/dev/null",  # coverage is counted while fuzzing only
     "TSAN_OPTIONS": "halt_on_error=1:second_deadlock_stack=1",
 }
+
+
+# Exits with success where the reference implementation is.
+WITH_REFERENCE = """
+import sys
+from importlib.util import find_spec
+from importlib.metadata import version
+sys.exit(not (find_spec("torch") and find_spec("transformers") and version("transformers").startswith("5.17.")))
+"""
 
 
 class Tally:
@@ -108,6 +118,36 @@ def slow(tally, build):
     gtest(tally, "slow", build, tests_filter="Slow*:*/Slow*")
 
 
+def variants(tally, build):
+    """Makes the cases of tests/reference (kept, and remade only where their table changed) and runs them, one shard a core."""
+    python = next((p for p in (ROOT / ".venv-reference/bin/python", ROOT / ".venv/bin/python")
+                   if p.exists() and subprocess.run([p, "-c", WITH_REFERENCE], capture_output=True).returncode == 0), None)
+    if python is None:
+        print("  not made: needs transformers 5.17 and torch (tools/setup.sh reference)")
+        return
+    cases = build / "variants"
+    made = [python, "tests/reference/make_cases.py", "--bases", build / "goldens/hf", cases]
+    if not run(made, show=True):
+        tally.add("variants: make_cases.py", False)
+        return
+
+    def shard(index):
+        file = build / "results" / f"model_test.variants{index}.json"
+        file.unlink(missing_ok=True)
+        env = os.environ | {"BAIZE_VARIANTS": str(cases), "GTEST_TOTAL_SHARDS": str(JOBS), "GTEST_SHARD_INDEX": str(index)}
+        return file, run([build / "tests/model_test", f"--gtest_output=json:{file}", "--gtest_filter=SlowVariants*",
+                          "--gtest_brief=1"], env=env)
+
+    (build / "results").mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(JOBS) as pool:
+        for file, ok in pool.map(shard, range(JOBS)):
+            failures = len(tally.failures)
+            if file.exists():
+                tally.add_file("variants", file)
+            if not ok and len(tally.failures) == failures:
+                tally.add("variants: model_test did not finish", False)
+
+
 def asan(tally, _):
     gtest(tally, "asan", ROOT / "build-asan")
 
@@ -140,7 +180,7 @@ def pytest(tally, build):
         tally.add("pytest did not finish", False)
 
 
-PARTS = {"checks": checks, "unit": unit, "slow": slow, "asan": asan, "tsan": tsan, "qemu": qemu, "fuzz": run_fuzz, "pytest": pytest}
+PARTS = {"checks": checks, "unit": unit, "slow": slow, "variants": variants, "asan": asan, "tsan": tsan, "qemu": qemu, "fuzz": run_fuzz, "pytest": pytest}
 
 
 def main():

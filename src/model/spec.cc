@@ -65,10 +65,10 @@ NLOHMANN_JSON_SERIALIZE_ENUM(RecurrenceKind, {{RecurrenceKind::kStateSpace, "sta
                                               {RecurrenceKind::kDelta, "delta"},
                                               {RecurrenceKind::kChannelDelta, "channel_delta"},
                                               {RecurrenceKind::kLightning, "lightning"}})
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecurrenceSpec, kind, block, heads, key_heads, key_dim, value_dim, conv, norm,
-                                   norm_groups, norm_first, gate, beta_scale, least_step, most_step, in_scale,
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RecurrenceSpec, kind, block, heads, key_heads, key_dim, value_dim, conv, activation,
+                                   norm, norm_groups, norm_first, gate, beta_scale, least_step, most_step, in_scale,
                                    out_scale, in_factors)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MambaSpec, width, state, rank, conv, heads, inner_norm, pairs)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MambaSpec, width, state, rank, conv, activation, heads, inner_norm, pairs)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(ShortConvSpec, width, conv)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(LruSpec, width, blocks, conv, activation)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(RwkvSpec, hidden, width, time)

@@ -193,7 +193,8 @@ struct RecurrenceSpec {
   int64_t block = 0;  // lightning: see RecurrenceArgs
   int64_t heads = 0, key_heads = 0;
   int64_t key_dim = 0, value_dim = 0;
-  int64_t conv = 0;  // tokens; 0: none
+  int64_t conv = 0;                           // tokens; 0: none
+  Activation activation = Activation::kSilu;  // of the convolution
   NormSpec norm{};
   int64_t norm_groups = 1;
   bool norm_first = false;  // before the gate
@@ -208,9 +209,10 @@ struct RecurrenceSpec {
 /// Mamba: Gu & Dao 2023.
 struct MambaSpec {
   int64_t width = 0, state = 0, rank = 0, conv = 0;
-  int64_t heads = 1;      // stretches of the width with a step size, B and C of their own
-  NormSpec inner_norm{};  // of the step size, B and C
-  bool pairs = false;     // rows of the first matrix alternate between x and its gate
+  Activation activation = Activation::kSilu;  // of the convolution
+  int64_t heads = 1;                          // stretches of the width with a step size, B and C of their own
+  NormSpec inner_norm{};                      // of the step size, B and C
+  bool pairs = false;                         // rows of the first matrix alternate between x and its gate
   friend bool operator==(const MambaSpec&, const MambaSpec&) = default;
 };
 

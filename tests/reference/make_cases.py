@@ -1,93 +1,208 @@
 #!/usr/bin/env python3
 """Makes golden cases in the form of those in tests/data/hf.tar.xz: tiny random models with the logits of `transformers`.
 
-Usage: tests/reference/make_cases.py FOLDER [NAME...]     writes FOLDER/NAME/{config.json,model.safetensors,golden.json}
-Needs transformers 5.17 and torch (CPU), so CI does not run it. Made in build/goldens/hf, the cases run with the archive's
-(`make unit`); they are those whose mechanisms the archive's do not reach.
+Usage: tests/reference/make_cases.py [--bases FOLDER] [--jobs N] [--remake] OUT [NAME...]
+Writes OUT/NAME/{config.json,model.safetensors,golden.json}. A NAME is a case of variants.py (all of them by default) or,
+with --remake, one of the archive's, made again from its config with other weights. FOLDER is the unpacked archive
+(build/goldens/hf). What transformers itself cannot run is left out with its reason, printed and kept in OUT/skipped.txt.
+Needs transformers 5.17 and torch on the CPU (`tools/setup.sh reference`), so CI does not run it; `make check-all` does.
 """
 
+import argparse
+import hashlib
 import json
+import os
+import shutil
 import sys
+import zlib
+from multiprocessing import get_context
 from pathlib import Path
 
-import torch
-from transformers import AutoModelForCausalLM, CONFIG_MAPPING
+import variants
 
-SMALL = {"vocab_size": 128, "hidden_size": 32, "max_position_embeddings": 256, "pad_token_id": 0, "bos_token_id": 1,
-         "eos_token_id": 2, "tie_word_embeddings": False}
-CASES = {
-    # Every kind of layer, rates that divide no page, YaRN, hashed and chosen experts.
-    "deepseek_v4+layers": ("deepseek_v4", SMALL | {
-        "num_hidden_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 1, "head_dim": 16, "q_lora_rank": 24,
-        "layer_types": ["sliding_attention", "compressed_sparse_attention", "heavily_compressed_attention",
-                        "compressed_sparse_attention"],
-        "mlp_layer_types": ["hash_moe", "moe", "moe", "hash_moe"],
-        "compress_rates": {"compressed_sparse_attention": 3, "heavily_compressed_attention": 10},
-        "sliding_window": 6, "o_groups": 2, "o_lora_rank": 12, "index_n_heads": 8, "index_head_dim": 24,
-        "index_topk": 4, "n_routed_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "hc_mult": 3,
-        "hc_sinkhorn_iters": 4, "partial_rotary_factor": 0.5, "rope_theta": 100.0, "compress_rope_theta": 500.0,
-        "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
-    }),
-    # Layers that share a choice, and enough indexer heads that no score is exactly 0.
-    "glm_moe_dsa+shared": ("glm_moe_dsa", SMALL | {
-        "num_hidden_layers": 4, "num_attention_heads": 3, "num_key_value_heads": 3, "intermediate_size": 48,
-        "moe_intermediate_size": 16, "n_routed_experts": 4, "num_experts_per_tok": 2, "n_group": 1, "topk_group": 1,
-        "q_lora_rank": 24, "kv_lora_rank": 16, "qk_nope_head_dim": 8, "qk_rope_head_dim": 8, "v_head_dim": 12,
-        "index_n_heads": 16, "index_head_dim": 20, "index_topk": 7, "first_k_dense_replace": 2,
-        "indexer_types": ["full", "shared", "full", "shared"],
-    }),
-}
+ROOT = Path(__file__).resolve().parent.parent.parent
+FORM = 1  # raised when the code below makes other cases of the same table: they are made anew then
+PROMPT, GENERATED, LAST_ROWS, SINGLES = 20, 12, 8, 26
+# Parameters whose initial values mean something (decays, time steps): they are moved a little, not drawn.
+STRUCTURED = ("A_log", ".D", "dt_bias", "time_decay", "time_first", "time_mix", "recurrent_param", "hc_base", "hc_scale",
+              "hc_head_base", "hc_head_scale", "alpha_p", "alpha_n")
 
 
 def draw(model, generator):
-    """Weights wide enough that every mechanism shows in the logits."""
-    for name, tensor in list(model.named_parameters()) + list(model.named_buffers()):
-        if not tensor.is_floating_point() or "inv_freq" in name:
-            if "tid2eid" in name:
-                count = model.config.n_routed_experts
-                tensor.data = torch.stack([torch.randperm(count, generator=generator)[:tensor.shape[1]]
-                                           for _ in range(tensor.shape[0])])
-            continue
+    """Weights wide enough that every mechanism shows in the logits: norms are not ones, biases not zeros."""
+    import torch
+
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, torch.nn.Embedding)}
+
+    def drawn(name, tensor):
+        if "tid2eid" in name:  # the experts of a token id
+            rows = [torch.randperm(model.config.n_routed_experts, generator=generator) for _ in range(tensor.shape[0])]
+            return torch.stack(rows)[:, :tensor.shape[1]].to(tensor.dtype)
         noise = torch.randn(tensor.shape, generator=generator)
-        if "norm" in name and name.endswith("weight"):
-            noise = 1 + 0.3 * noise
-        elif tensor.dim() < 2 or "position_bias" in name:
-            noise = 0.5 * noise
-        elif "embed" not in name:
-            noise = noise * 1.3 / tensor.shape[-1] ** 0.5
-        tensor.data = noise.to(torch.bfloat16).to(tensor.dtype)
+        old = tensor.detach().float()
+        known = bool(torch.isfinite(old).all()) and float(old.abs().max()) < 50
+        constant = known and float(old.max() - old.min()) == 0
+        if known and (constant or tensor.dim() < 2 or name.endswith(STRUCTURED)):
+            value = old + 0.2 * noise
+        elif tensor.dim() < 2:
+            value = 0.2 * noise
+        elif id(tensor) in embeddings:
+            value = 0.7 * noise
+        else:
+            value = noise * 1.3 / tensor.shape[-1] ** 0.5
+        return value.to(torch.bfloat16).to(tensor.dtype)
+
+    pads = [module for module in model.modules()
+            if isinstance(module, torch.nn.Embedding) and module.padding_idx is not None]
+    stored = model.state_dict().keys()
+    with torch.no_grad():
+        for name, tensor in model.named_parameters():
+            tensor.copy_(drawn(name, tensor))
+        for name, buffer in model.named_buffers():
+            if name in stored and name.endswith(("bias", "layer_scalar", "tid2eid")):
+                buffer.copy_(drawn(name, buffer))
+            elif name in stored and buffer.is_floating_point():  # follows from the config
+                buffer.copy_(buffer.to(torch.bfloat16))
+        for embedding in pads:  # some models zero this row whenever they are read
+            embedding.weight[embedding.padding_idx] = 0
 
 
-def make(name, folder):
-    kind, settings = CASES[name]
-    model = AutoModelForCausalLM.from_config(CONFIG_MAPPING[kind](**settings), attn_implementation="eager").eval()
-    generator = torch.Generator().manual_seed(7)
-    draw(model, generator)
-    vocab = model.config.vocab_size
-    ids = torch.randint(3, vocab, (20,), generator=generator).tolist()
-    long_ids = torch.randint(3, vocab, (96,), generator=generator).tolist()
+def nmse(got, want):
+    return float(((got - want) ** 2).sum() / (want**2).sum())
 
-    def logits(text):
-        with torch.no_grad():
-            return model(torch.tensor([text]), use_cache=False).logits[0].float()
 
-    generated = []
-    while len(generated) < 12:
-        generated.append(int(logits(ids + generated)[-1].argmax()))
+def long_consistent(model, ids, want):
+    """Whether the model's own cache, fed all but 26 tokens and then one at a time, gives the logits of a full pass; None
+    where its cache cannot be driven like this."""
+    import torch
+
+    try:
+        out = model(torch.tensor([ids[:-SINGLES]]), use_cache=True)
+        name = next(key for key in ("past_key_values", "cache_params", "state") if getattr(out, key, None) is not None)
+        rows = []
+        for token in ids[-SINGLES:]:
+            out = model(torch.tensor([[token]]), use_cache=True, **{name: getattr(out, name)})
+            rows.append(out.logits[0, -1].float())
+        return nmse(torch.stack(rows[-LAST_ROWS:]), want) < 1e-6
+    except Exception:  # whatever the model's own code raises
+        return None
+
+
+def golden_of(model, vocab, long_tokens, generator):
+    """The contents of golden.json: logits of full passes, and what the reference's own cache makes of the same text."""
+    import torch
+    import transformers
+
+    ids = torch.randint(3, vocab, (PROMPT,), generator=generator).tolist()
+    long_ids = torch.randint(3, vocab, (long_tokens,), generator=generator).tolist()
+    full = lambda text: model(torch.tensor([text]), use_cache=False).logits[0].float()
     rounded = lambda rows: [[round(float(value), 4) for value in row] for row in rows]
-    golden = {"input_ids": ids, "logits": rounded(logits(ids)), "generated": generated, "consistent": True,
-              "vocab": vocab, "params": sum(p.numel() for p in model.parameters()),
-              "architecture": type(model).__name__, "transformers": __import__("transformers").__version__,
-              "long_ids": long_ids, "long_logits": rounded(logits(long_ids)[-8:]), "long_consistent": None}
-    target = Path(folder) / name
+    prompt, long_rows = full(ids), full(long_ids)[-LAST_ROWS:]
+    if not torch.isfinite(prompt).all() or not torch.isfinite(long_rows).all():
+        raise ValueError("the reference's logits are not finite")
+    generated = model.generate(torch.tensor([ids]), attention_mask=torch.ones(1, PROMPT, dtype=torch.long), do_sample=False,
+                               min_new_tokens=GENERATED, max_new_tokens=GENERATED)[0, PROMPT:].tolist()
+    again = full(ids + generated)[PROMPT - 1:-1]
+    best = again.topk(2).values
+    consistent = again.argmax(-1).tolist() == generated and bool((best[:, 0] - best[:, 1] > 1e-3).all())
+    return {"input_ids": ids, "logits": rounded(prompt), "generated": generated, "consistent": consistent,
+            "architecture": type(model).__name__, "params": sum(p.numel() for p in model.parameters()), "vocab": vocab,
+            "transformers": transformers.__version__, "long_ids": long_ids, "long_logits": rounded(long_rows),
+            "long_consistent": long_consistent(model, long_ids, long_rows)}
+
+
+def read_back(target, model_class, golden):
+    """Refuses a case whose files transformers itself reads as another model."""
+    import torch
+
+    model, loading = model_class.from_pretrained(target, dtype=torch.float32, attn_implementation="eager",
+                                                 experts_implementation="eager", output_loading_info=True)
+    wrong = {key: keys for key, keys in loading.items() if keys}
+    with torch.no_grad():
+        again = model.eval()(torch.tensor([golden["input_ids"]]), use_cache=False).logits[0].float()
+    if wrong or nmse(again, torch.tensor(golden["logits"])) > 1e-7:
+        raise ValueError(f"it reads its own files as another model {wrong or ''}")
+
+
+def make(target, config, long_tokens, remake):
+    """Writes one case. A remade one keeps its config.json as it is."""
+    import torch
+    import transformers
+
+    shutil.rmtree(target, ignore_errors=True)
+    target.mkdir(parents=True)
+    meant = variants.merged(config, variants.MEANT.get(target.name, {})) if remake else config
+    (target / "config.json").write_text(json.dumps(meant))
+    model_class = getattr(transformers, config["architectures"][0])
+    settings = transformers.AutoConfig.from_pretrained(target)
+    settings._attn_implementation = settings._experts_implementation = "eager"  # grouped products want round sizes
+    seed = zlib.crc32(target.name.encode())
+    torch.manual_seed(seed)
+    model = model_class(settings).float().eval()
+    generator = torch.Generator().manual_seed(seed)
+    draw(model, generator)
+    with torch.no_grad():
+        golden = golden_of(model, settings.vocab_size, long_tokens, generator)
     model.to(torch.bfloat16).save_pretrained(target)
+    if remake:
+        (target / "config.json").write_text(json.dumps(config, indent=2))
+    else:
+        read_back(target, model_class, golden)
     (target / "generation_config.json").unlink(missing_ok=True)
     (target / "golden.json").write_text(json.dumps(golden))
 
 
+def work(job):
+    """In a worker: makes one case unless it is there already. Returns its name and why it was left out, or nothing."""
+    target, config, long_tokens, remake = job
+    stamp = target / "made_from"
+    key = hashlib.sha256(json.dumps([FORM, config, long_tokens]).encode()).hexdigest()
+    if stamp.exists() and stamp.read_text() == key and (target / "golden.json").exists():
+        return target.name, ""
+    try:
+        make(target, config, long_tokens, remake)
+        stamp.write_text(key)
+        return target.name, ""
+    except Exception as error:  # what transformers cannot run raises anything
+        shutil.rmtree(target, ignore_errors=True)
+        return target.name, f"{type(error).__name__}: {error}".split("\n")[0][:300]
+
+
+def start_worker():
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    import torch
+    import transformers
+
+    torch.set_num_threads(1)
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+
+
 def main():
-    for name in sys.argv[2:] or CASES:
-        make(name, sys.argv[1])
+    parser = argparse.ArgumentParser(description="see the head of this file")
+    parser.add_argument("--bases", type=Path, default=ROOT / "build/goldens/hf")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--remake", action="store_true")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    bases = {folder.name: json.loads((folder / "config.json").read_text()) for folder in sorted(arguments.bases.iterdir())}
+    table = {name: (config, 96) for name, config in bases.items()} if arguments.remake else variants.cases(bases)
+    unknown = [name for name in arguments.names if name not in table]
+    if unknown:
+        parser.error(f"no such case: {', '.join(unknown)}")
+    if not arguments.names and arguments.out.exists():
+        for folder in arguments.out.iterdir():  # of cases that are in the table no more
+            if folder.is_dir() and folder.name not in table:
+                shutil.rmtree(folder)
+    jobs = [(arguments.out / name, *table[name], arguments.remake) for name in arguments.names or table]
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    with get_context("spawn").Pool(arguments.jobs, start_worker) as pool:
+        skipped = [f"{name}: {why}" for name, why in pool.imap_unordered(work, jobs, chunksize=4) if why]
+    (arguments.out / "skipped.txt").write_text("".join(line + "\n" for line in sorted(skipped)))
+    for line in sorted(skipped):
+        print(f"not made, transformers cannot run it: {line}")
+    print(f"{len(jobs) - len(skipped)} cases made in {arguments.out}, {len(skipped)} left out")
     return 0
 
 

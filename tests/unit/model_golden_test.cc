@@ -1,10 +1,12 @@
 // Every golden case (tests/data/hf.tar.xz, unpacked by the build): logits of every position,
-// whole and in chunks, and greedy continuations, against the reference implementation's.
+// whole and in chunks, and greedy continuations, against the reference implementation's. The cases that
+// tests/reference/make_cases.py makes (make check-all) run as suite SlowVariants, from the folder BAIZE_VARIANTS names.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <filesystem>
 
 #include "backend/cpu/cpu_backend.h"
@@ -18,14 +20,17 @@
 namespace baize {
 namespace {
 
-// Every case of the archive.
-std::vector<std::string> all_cases() {
-  std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(BAIZE_GOLDENS_DIR))
-    names.push_back(entry.path().filename());
-  std::sort(names.begin(), names.end());
-  return names;
+// The folders of every case in a folder.
+std::vector<std::string> all_cases(const char* root) {
+  std::vector<std::string> folders;
+  if (root == nullptr) return folders;
+  for (const auto& entry : std::filesystem::directory_iterator(root)) {
+    if (std::filesystem::exists(entry.path() / "golden.json")) folders.push_back(entry.path());
+  }
+  std::sort(folders.begin(), folders.end());
+  return folders;
 }
+std::string name_of(const std::string& folder) { return std::filesystem::path(folder).filename(); }
 
 // Cases that do not pass yet, one a line with the reason: "name: why". One that passes must leave the list.
 bool is_pending(const std::string& name) {
@@ -137,27 +142,36 @@ const Mode kModes[] = {
 // Runs one case; each check says what is wrong, or nothing.
 class GoldenRun {
  public:
-  GoldenRun(const Mode& mode, const std::string& name)
+  GoldenRun(const Mode& mode, const std::string& folder)
       : max_nmse_(mode.max_nmse),
-        folder_(std::string(BAIZE_GOLDENS_DIR) + "/" + name),
+        folder_(folder),
         golden_(load(folder_)),
         backend_(mode.backend()),
-        harness_(folder_, *backend_, mode.compute, 128) {
+        harness_(folder_, *backend_, mode.compute, max_tokens()) {
+    const std::string name = name_of(folder);
     const bool amx = backend_->info().name.find("amx") != std::string::npos;
     if (mode.compute == Compute::kAuto && has_near_tie(name, amx)) max_nmse_ = kNearTieNmse;
     if (has_exact_ties(name)) replace_golden();
   }
 
   std::string whole() {
+    const int whole_text[] = {static_cast<int>(golden_.long_ids.size())};
     return wrong_ + judge("prompt", prompt_logits(harness_), golden_.logits) +
-           judge("long prompt", long_logits(harness_, kWhole), golden_.long_logits);
+           judge("long prompt", long_logits(harness_, whole_text), golden_.long_logits);
   }
 
   std::string chunks() {
-    if (folder_.ends_with("rope_dynamic")) return {};  // angles follow the length seen: only one piece is defined
+    const bool dynamic = read_file(folder_ + "/config.json").find("\"dynamic\"") != std::string::npos;
+    if (dynamic) return {};  // angles follow the length seen: only one piece is defined
     std::vector<int> singles(27, 1);
-    singles[0] = 70;
-    const int uneven[] = {7, 1, 30, 2, 50, 6};
+    singles[0] = static_cast<int>(golden_.long_ids.size()) - 26;
+    std::vector<int> uneven;
+    for (int left = static_cast<int>(golden_.long_ids.size()); left > 0;) {
+      for (const int chunk : {7, 1, 30, 2, 50, 6}) {
+        if (left > 0) uneven.push_back(std::min(chunk, left));
+        left -= chunk;
+      }
+    }
     std::string wrong = judge("single tokens", long_logits(harness_, singles), golden_.long_logits);
     return wrong + judge("uneven chunks", long_logits(harness_, uneven), golden_.long_logits);
   }
@@ -177,19 +191,20 @@ class GoldenRun {
   }
 
  private:
-  static constexpr int kWhole[] = {96};
+  int64_t max_tokens() const { return std::max<int64_t>(128, std::ssize(golden_.long_ids)); }
 
   // The archive's logits are those of the reference's accident: they are compared with a pass that has it too, and the
   // other runs with a whole pass of our own reference.
   void replace_golden() {
+    const int whole_text[] = {static_cast<int>(golden_.long_ids.size())};
     TorchTiesBackend torch;
-    test::Harness like_torch(folder_, torch, Compute::kExact, 128);
+    test::Harness like_torch(folder_, torch, Compute::kExact, max_tokens());
     wrong_ = judge("torch's prompt", prompt_logits(like_torch), golden_.logits) +
-             judge("torch's long prompt", long_logits(like_torch, kWhole), golden_.long_logits);
+             judge("torch's long prompt", long_logits(like_torch, whole_text), golden_.long_logits);
     const auto ref = make_ref_backend();
-    test::Harness own(folder_, *ref, Compute::kExact, 128);
+    test::Harness own(folder_, *ref, Compute::kExact, max_tokens());
     golden_.logits = prompt_logits(own);
-    golden_.long_logits = long_logits(own, kWhole);
+    golden_.long_logits = long_logits(own, whole_text);
     golden_.consistent = false;
   }
   std::vector<float> prompt_logits(test::Harness& harness) const {
@@ -225,20 +240,20 @@ class GoldenRun {
 class GoldenTest : public testing::TestWithParam<std::tuple<Mode, std::string>> {
  protected:
   const Mode& mode() const { return std::get<0>(GetParam()); }
-  const std::string& name() const { return std::get<1>(GetParam()); }
+  const std::string& folder() const { return std::get<1>(GetParam()); }
 };
 
 TEST_P(GoldenTest, MatchesTheReference) {
   std::string wrong;
   try {
-    GoldenRun run(mode(), name());
+    GoldenRun run(mode(), folder());
     wrong = run.whole();
     wrong += run.chunks();
     if (mode().compute == Compute::kExact) wrong += run.continuation();  // else near ties may fall the other way
   } catch (const Error& error) {
     wrong = error.what();
   }
-  if (is_pending(name())) {
+  if (is_pending(name_of(folder()))) {
     EXPECT_TRUE(wrong != "" || mode().max_nmse > 1e-6) << "passes: take it off golden_pending.txt";
   } else {
     EXPECT_EQ(wrong, "");
@@ -246,15 +261,20 @@ TEST_P(GoldenTest, MatchesTheReference) {
 }
 
 std::string case_name(const testing::TestParamInfo<std::tuple<Mode, std::string>>& param) {
-  std::string name = std::string(std::get<0>(param.param).name) + "_" + std::get<1>(param.param);
+  std::string name = std::string(std::get<0>(param.param).name) + "_" + name_of(std::get<1>(param.param));
   for (char& c : name) {
-    if (c == '+' || c == '-') c = '_';
+    if (c == '+' || c == '-' || c == '@') c = '_';
   }
   return name;
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, GoldenTest,
-                         testing::Combine(testing::ValuesIn(kModes), testing::ValuesIn(all_cases())), case_name);
+                         testing::Combine(testing::ValuesIn(kModes), testing::ValuesIn(all_cases(BAIZE_GOLDENS_DIR))),
+                         case_name);
+INSTANTIATE_TEST_SUITE_P(SlowVariants, GoldenTest,
+                         testing::Combine(testing::ValuesIn(kModes),
+                                          testing::ValuesIn(all_cases(std::getenv("BAIZE_VARIANTS")))),
+                         case_name);
 
 }  // namespace
 }  // namespace baize

@@ -6,7 +6,7 @@ namespace baize {
 
 static ModelSpec cohere(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
-  if (!meta.has("rms_norm_eps") || meta.has("layer_norm_eps")) {
+  if (!meta.has_own("rms_norm_eps")) {
     for_each_norm(spec, [](NormSpec& norm) { norm.center = true; });
   }
   spec.head.tied = meta.flag("tie_word_embeddings", true);

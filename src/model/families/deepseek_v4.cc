@@ -38,6 +38,7 @@ static CompressedAttnSpec attention(const Meta& meta, int64_t layer) {
 
 static MoeFfn experts(const Meta& meta) {
   MoeFfn moe = moe_like(meta);
+  moe.shared.ff = moe.expert.ff;  // one, whatever the count
   moe.renormalise = true;
   moe.norm_min = 1e-20f;
   moe.expert.limit = moe.shared.limit = meta.number("swiglu_limit", 10);

@@ -3,6 +3,7 @@
 // norms.
 #include <cmath>
 
+#include "base/error.h"
 #include "model/family.h"
 
 namespace baize {
@@ -12,7 +13,10 @@ static ModelSpec gemma(const Meta& meta) {
   spec.embed.alpha = std::sqrt(static_cast<float>(spec.dims.hidden));
   spec.head.tied = meta.flag("tie_word_embeddings", true);
   for_each_norm(spec, [&](NormSpec& norm) { norm.plus_one = !meta.gguf(); });
-  for (LayerSpec& layer : spec.layers) ffn(layer).activation = Activation::kGeluTanh;
+  const Activation named = meta.activation("gelu_pytorch_tanh");
+  for (LayerSpec& layer : spec.layers) {  // the first files say "gelu" and mean this one
+    ffn(layer).activation = named == Activation::kGelu ? Activation::kGeluTanh : named;
+  }
   return spec;
 }
 FAMILY(gemma, ("GemmaForCausalLM"), ("gemma"));
@@ -69,12 +73,17 @@ static ModelSpec gemma3(const Meta& file) {
                                         {"max_position_embeddings", 131072},
                                         {"rope_theta", 1e6},
                                         {"rope_local_base_freq", 1e4}});
+  if (meta.flag("use_bidirectional_attention", false)) {
+    fail(ErrorKind::kUnsupported, "{}: use_bidirectional_attention makes an encoder of it, which Baize does not run",
+         meta.checkpoint().path());
+  }
   ModelSpec spec = gemma2(meta);
   const char* const period = meta.has("sliding_window_pattern") ? "sliding_window_pattern" : "_sliding_window_pattern";
   alternate_windows(meta, spec, meta.gguf() ? 6 : meta.positive(period, 6));
   for (LayerSpec& layer : spec.layers) {
     AttnSpec& a = attn(layer);
     a.scale = query_scale(meta, a, 62);
+    a.softcap = 0;
     a.q_norm = a.k_norm = layer.sub.front().pre;
   }
   return spec;

@@ -59,6 +59,7 @@ STORES(granitemoe_swa, "attn.sinks.weight");
 static ModelSpec hyperclovax(const Meta& file) {
   const AttnSpec plain = attn(llama_like(file).layers[0]);
   ModelSpec spec = granite(file.with_defaults({{"attention_multiplier", plain.scale}}));
+  spec.head.alpha = file.number("logits_scaling", 1);  // multiplies here
   for (LayerSpec& layer : spec.layers) {
     if (file.flag("use_post_norm", false)) sandwich(layer);
   }

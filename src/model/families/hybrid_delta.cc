@@ -67,6 +67,7 @@ static ModelSpec kimi_linear(const Meta& file) {
   recurrence.heads = recurrence.key_heads = recurrence.norm_groups = meta.integer("linear_num_heads");
   recurrence.key_dim = recurrence.value_dim = meta.integer("linear_head_dim");
   recurrence.conv = meta.integer("linear_conv_kernel_dim");
+  recurrence.activation = meta.activation("silu");
   recurrence.norm = spec.final_norm;
   recurrence.norm_first = true;
   recurrence.gate = Activation::kSigmoid;

@@ -8,7 +8,8 @@ static ModelSpec jamba(const Meta& file) {
   MambaSpec block{.width = file.integer("mamba_expand", 2) * spec.dims.hidden,
                   .state = file.integer("mamba_d_state", 16),
                   .rank = file.integer("mamba_dt_rank", (spec.dims.hidden + 15) / 16),
-                  .conv = file.integer("mamba_d_conv", 4)};
+                  .conv = file.integer("mamba_d_conv", 4),
+                  .activation = file.activation("silu")};
   block.inner_norm = spec.final_norm;
   const MoeFfn moe = moe_like(file);
   const auto every = [&](int64_t i, const char* period, const char* offset) {

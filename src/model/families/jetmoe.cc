@@ -15,6 +15,7 @@ static ModelSpec jetmoe(const Meta& file) {
   moe.score = RouteArgs::Score::kLogit;
   moe.softmax_last = true;
   for (LayerSpec& layer : spec.layers) {
+    for (Sublayer& sub : layer.sub) sub.pre.eps = 1e-6f;  // whatever the configuration says of the last norm's
     const AttnSpec attention = attn(layer);
     layer.sub[0].block = AttnExpertsSpec{attention, moe.experts, top_k};
     layer.sub[1].block = moe;

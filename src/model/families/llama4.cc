@@ -45,6 +45,7 @@ static ModelSpec aria(const Meta& file) {
   MoeFfn moe = moe_like(meta);
   moe.score = RouteArgs::Score::kLogit;
   moe.softmax_last = moe.transposed = true;
+  moe.expert.activation = Activation::kSilu;  // "hidden_act" is the shared experts'
   use_experts(meta, spec, moe);
   return spec;
 }

@@ -12,7 +12,8 @@ static ModelSpec mamba1(const Meta& file) {
   const MambaSpec block{.width = meta.integer("intermediate_size", 2 * spec.dims.hidden),
                         .state = meta.integer("state_size", 16),
                         .rank = meta.integer("time_step_rank", (spec.dims.hidden + 15) / 16),
-                        .conv = meta.integer("conv_kernel", 4)};
+                        .conv = meta.integer("conv_kernel", 4),
+                        .activation = meta.activation("silu")};
   for (LayerSpec& layer : spec.layers) layer.sub = {{.pre = spec.final_norm, .block = block}};
   return spec;
 }

@@ -11,6 +11,7 @@ static ModelSpec minimax(const Meta& meta) {
   recurrence.kind = RecurrenceSpec::Kind::kLightning;
   recurrence.heads = recurrence.key_heads = meta.integer("num_attention_heads");
   recurrence.key_dim = recurrence.value_dim = attn(spec.layers[0]).head_dim;
+  recurrence.activation = meta.activation("silu");
   recurrence.norm = {.present = true, .eps = 1e-6f};
   recurrence.norm_first = true;
   // Checkpoints hold tables of the decays within a block, rounded to bf16. Using them needs the block's keys and values

@@ -19,6 +19,8 @@ static ModelSpec fairseq_like(const Meta& meta, const char* activation) {
 static ModelSpec opt(const Meta& meta) {
   ModelSpec spec = fairseq_like(meta, "relu");
   spec.embed.width = meta.integer("word_embed_proj_dim", spec.dims.hidden);
+  const bool weightless = !meta.flag("layer_norm_elementwise_affine", true);
+  for_each_norm(spec, [&](NormSpec& norm) { norm.weightless = weightless; });
   const bool before = meta.flag("do_layer_norm_before", true);
   if (before && !meta.flag("_remove_final_layer_norm", false)) return spec;
   spec.final_norm = {};

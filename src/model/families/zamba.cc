@@ -42,12 +42,14 @@ static ModelSpec zamba_like(const Meta& file, const Block& recurrence, int64_t s
 
 static ModelSpec zamba(const Meta& meta) {
   const int64_t hidden = meta.integer("hidden_size");
+  const Meta inner = meta.with_defaults({{"hidden_activation", meta.text("hidden_mamba_act", "silu")}});
   const bool automatic = meta.count("mamba_dt_rank") > 0 || !meta.has("mamba_dt_rank");  // "auto"
   return zamba_like(meta,
                     MambaSpec{.width = meta.integer("mamba_expand", 2) * hidden,
                               .state = meta.integer("mamba_d_state", 16),
                               .rank = automatic ? (hidden + 15) / 16 : meta.integer("mamba_dt_rank"),
                               .conv = meta.integer("mamba_d_conv", 4),
+                              .activation = inner.activation("silu"),
                               .heads = meta.integer("n_mamba_heads", 2),
                               .pairs = true},
                     1);
@@ -63,6 +65,7 @@ static ModelSpec zamba2(const Meta& file) {
                                         {"mamba_n_groups", file.integer("mamba_ngroups", 1)},
                                         {"mamba_d_state", 64}});
   RecurrenceSpec recurrence = state_space_like(meta);
+  recurrence.activation = Activation::kSilu;
   recurrence.norm.eps = 1e-5f;
   recurrence.least_step = meta.number("time_step_min", 0.001f);
   return zamba_like(meta, recurrence, meta.positive("num_mem_blocks", 1));

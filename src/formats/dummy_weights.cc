@@ -8,6 +8,7 @@
 #include <numeric>
 #include <vector>
 
+#include "base/check.h"
 #include "base/error.h"
 #include "tensor/gguf_blocks.h"
 
@@ -26,6 +27,7 @@ uint64_t next(uint64_t& state) {  // xorshift64 (Marsaglia 2003)
 
 // One page more than asked for would cut a block: the pages of a pool hold whole blocks.
 int64_t whole_pages(int64_t block_bytes) {
+  BAIZE_CHECK(block_bytes > 0);
   const int64_t step = block_bytes / std::gcd(block_bytes, kPage);
   return (kPages + step - 1) / step * step;
 }

@@ -94,6 +94,7 @@ const SourceTensor& Binder::quantized(const SourceTensor& tensor, const std::str
   constexpr int64_t kLeast = 16;
   const bool floats = tensor.format.scheme == Scheme::kPlain && tensor.shape[0] >= kLeast && tensor.shape[1] >= kLeast;
   const bool stays = std::ranges::find(kStay, name) != std::end(kStay) || name.ends_with("_fn");
+  // NOLINTNEXTLINE(bugprone-return-const-ref-from-parameter): the checkpoint owns the tensor
   return options_.quantize == Quantize::kFp8 && floats && !stays ? derived_.quantized(tensor) : tensor;
 }
 

@@ -9,13 +9,13 @@ static ModelSpec phi(const Meta& file) {
   const Meta meta = file.with_defaults({{"partial_rotary_factor", 0.5}});
   ModelSpec spec = layer_norm_like(meta, "gelu_new");
   for (LayerSpec& layer : spec.layers) {
-    if (meta.flag("qk_layernorm", false)) attn(layer).q_norm = attn(layer).k_norm = layer.sub[0].pre;
+    if (meta.norms_queries("qk_layernorm")) attn(layer).q_norm = attn(layer).k_norm = layer.sub[0].pre;
     layer.sub[1].parallel = true;
     layer.sub[1].pre = {};
   }
   return spec;
 }
-FAMILY(phi, ("PhiForCausalLM"), ());
+FAMILY(phi, ("PhiForCausalLM"), ("phi2"));
 STORES(phi, "*.bias", "head.bias");
 
 static ModelSpec stablelm(const Meta& file) {
@@ -24,14 +24,14 @@ static ModelSpec stablelm(const Meta& file) {
   for (LayerSpec& layer : spec.layers) {
     ffn(layer).gated = true;
     AttnSpec& a = attn(layer);
-    if (meta.flag("qk_layernorm", false)) a.q_norm = a.k_norm = layer.sub[0].pre;
+    if (meta.norms_queries("qk_layernorm")) a.q_norm = a.k_norm = layer.sub[0].pre;
     a.norm_axis = Axis::kEachHead;
     layer.sub[1].parallel = meta.flag("use_parallel_residual", false);
     if (layer.sub[1].parallel) layer.sub[1].pre = {};
   }
   return spec;
 }
-FAMILY(stablelm, ("StableLmForCausalLM"), ());
+FAMILY(stablelm, ("StableLmForCausalLM"), ("stablelm"));
 STORES(stablelm, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 static ModelSpec starcoder2(const Meta& meta) {
@@ -40,19 +40,19 @@ static ModelSpec starcoder2(const Meta& meta) {
   for (LayerSpec& layer : spec.layers) attn(layer).window = meta.integer("sliding_window", 0);
   return spec;
 }
-FAMILY(starcoder2, ("Starcoder2ForCausalLM"), ());
+FAMILY(starcoder2, ("Starcoder2ForCausalLM"), ("starcoder2"));
 STORES(starcoder2, "*.bias");
 
 static ModelSpec jais2(const Meta& meta) { return layer_norm_like(meta, "relu2"); }
-FAMILY(jais2, ("Jais2ForCausalLM"), ());
+FAMILY(jais2, ("Jais2ForCausalLM"), ("jais2"));
 STORES(jais2, "*.bias");
 
 static ModelSpec nemotron(const Meta& file) {
   ModelSpec spec = layer_norm_like(file.with_defaults({{"partial_rotary_factor", 0.5}}), "relu2");
-  for_each_norm(spec, [](NormSpec& norm) { norm.plus_one = true; });
+  for_each_norm(spec, [&](NormSpec& norm) { norm.plus_one = !file.gguf(); });
   return spec;
 }
-FAMILY(nemotron, ("NemotronForCausalLM"), ());
+FAMILY(nemotron, ("NemotronForCausalLM"), ("nemotron"));
 STORES(nemotron, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 }  // namespace baize

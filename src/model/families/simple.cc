@@ -11,10 +11,11 @@ static ModelSpec arcee(const Meta& meta) {
   for (LayerSpec& layer : spec.layers) {
     ffn(layer).gated = false;
     ffn(layer).activation = meta.activation("relu2");
+    attn(layer).rope.interleaved = meta.gguf();  // converters reorder the rows, as for Llama
   }
   return spec;
 }
-FAMILY(arcee, ("ArceeForCausalLM"), ());
+FAMILY(arcee, ("ArceeForCausalLM"), ("arcee"));
 
 static ModelSpec apertus(const Meta& meta) {
   ModelSpec spec = arcee(meta.with_defaults({{"hidden_act", "xielu"}}));
@@ -55,7 +56,7 @@ static ModelSpec smollm3(const Meta& meta) {
 FAMILY(smollm3, ("SmolLM3ForCausalLM"), ("smollm3"));
 
 static ModelSpec seed_oss(const Meta& meta) { return llama_like(meta); }
-FAMILY(seed_oss, ("SeedOssForCausalLM"), ());
+FAMILY(seed_oss, ("SeedOssForCausalLM"), ("seed_oss"));
 STORES(seed_oss, "-attn.o.bias");
 
 static ModelSpec nanochat(const Meta& meta) {

@@ -48,7 +48,7 @@ class Conversion {
         context_(trained_context(Meta(*folder_), make_spec(*folder_))),
         far_(make_spec(*folder_, context_)),
         near_(make_spec(*folder_, near_context(far_, context_))),
-        plan_(far_, found(), rope_tables(near_, far_)),
+        plan_(architecture_, far_, found(), rope_tables(near_, far_)),
         writer_(options.out, options.replace) {}
 
   ConvertReport run() {
@@ -81,13 +81,10 @@ class Conversion {
                          {"general.quantization_version", uint32_t{2}}};
     const std::vector<GgufKey> keys = gguf_keys(far_, context_, pattern);
     if (keys.empty()) return {};
-    std::set<std::string_view> wanted;
-    if (asked != nullptr) {
-      for (const std::string& key : *asked) wanted.insert(gguf_key(key));
-    }
+    std::set<std::string_view> written;
     for (const GgufKey& key : keys) {
-      if (!key.always && asked != nullptr && !wanted.contains(key.name)) continue;
-      values.emplace_back(architecture_ + "." + key.name, key.value);
+      if (!key.asked_as.empty() && asked != nullptr && !asked->contains(key.asked_as)) continue;
+      if (written.insert(key.name).second) values.emplace_back(architecture_ + "." + key.name, key.value);
     }
     values.insert(values.end(), options_.tokenizer.begin(), options_.tokenizer.end());
     return values;

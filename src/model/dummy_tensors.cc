@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "formats/dummy_weights.h"
+#include "model/gguf_mix.h"
 
 namespace baize {
 
@@ -20,13 +21,6 @@ constexpr std::pair<const char*, std::array<std::string_view, 4>> kBiasFlags[] =
     {"mlp_bias", {"ffn.gate.bias", "ffn.up.bias", "ffn.down.bias"}},
     {"lm_head_bias", {"head.bias"}},
 };
-
-// The layers of which the mix of Q4_K_M files keeps v and down matrices in Q6_K: the first and last eighths, and every
-// third between.
-bool keeps_more_bits(int64_t layer, int64_t layers) {
-  const int64_t eighth = layers / 8;
-  return layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2;
-}
 
 }  // namespace
 

@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "base/json.h"
+#include "model/names.h"
 #include "model/rope.h"
 
 namespace baize {
@@ -36,8 +37,11 @@ const T* first_of(const std::vector<const T*>& blocks) {
 
 class Keys {
  public:
-  void add(std::string name, GgufValue value) { keys_.push_back({std::move(name), std::move(value), true}); }
-  void add_if_asked(std::string name, GgufValue value) { keys_.push_back({std::move(name), std::move(value), false}); }
+  void add(std::string name, GgufValue value) { keys_.push_back({std::move(name), std::move(value)}); }
+  /// By the canonical key, which tells GGUF's.
+  void add_if_asked(std::string key, GgufValue value) {
+    keys_.push_back({std::string(gguf_key(key)), std::move(value), std::move(key)});
+  }
   /// One number where all layers agree, else one a layer.
   void add_each(std::string name, const std::vector<int64_t>& values) {
     if (std::ranges::all_of(values, [&](int64_t value) { return value == values.front(); })) {
@@ -125,8 +129,10 @@ bool add_attention(const ModelSpec& spec, int64_t context, WindowPattern pattern
   keys.add("attention.key_length", u32(first->head_dim));
   keys.add("attention.value_length", u32(first->v_dim > 0 ? first->v_dim : first->head_dim));
   if (first->softcap > 0) keys.add("attn_logit_softcapping", first->softcap);
-  keys.add_if_asked("attention.scale", first->scale);
-  if (first->clip > 0) keys.add("attention.clamp_kqv", first->clip);
+  keys.add_if_asked("attention_scale", first->scale);
+  keys.add_if_asked("attention_multiplier", first->scale);
+  if (first->clip > 0) keys.add_if_asked("clip_qkv", first->clip);
+  if (first->alibi > 0) keys.add_if_asked("alibi_bias_max", first->alibi);
   // Layers that see everything tell the rotation; those with windows may have another base.
   const AttnSpec *full = nullptr, *windowed = nullptr;
   for (const AttnSpec* a : attention) {
@@ -136,7 +142,7 @@ bool add_attention(const ModelSpec& spec, int64_t context, WindowPattern pattern
   }
   const AttnSpec* main = full != nullptr ? full : windowed;
   if (main != nullptr) add_rope(main->rope, context, keys);
-  if (windowed != nullptr) keys.add_if_asked("rope.freq_base_swa", windowed->rope.theta);
+  if (windowed != nullptr) keys.add_if_asked("rope_local_base_freq", windowed->rope.theta);
   return add_windows(attention, pattern, keys);
 }
 
@@ -157,14 +163,21 @@ void add_feed_forward(const ModelSpec& spec, Keys& keys) {
     keys.add("expert_shared_feed_forward_length", u32(moe->shared.ff));
     if (moe->shared.ff % moe->expert.ff == 0) keys.add("expert_shared_count", u32(moe->shared.ff / moe->expert.ff));
   }
-  keys.add_if_asked("expert_weights_norm", moe->renormalise);
-  keys.add_if_asked("expert_weights_scale", moe->scale);
+  keys.add_if_asked("norm_topk_prob", moe->renormalise);
+  keys.add_if_asked("routed_scaling_factor", moe->scale);
+  // As llama.cpp counts them: softmax, sigmoid, softmax over what was chosen.
+  using Score = RouteArgs::Score;
+  if (moe->score == Score::kSoftmax) keys.add("expert_gating_func", uint32_t{1});
+  if (moe->score == Score::kSigmoid) keys.add("expert_gating_func", uint32_t{2});
+  if (moe->score == Score::kLogit && moe->softmax_last) keys.add("expert_gating_func", uint32_t{3});
   if (moe->groups > 1) {
     keys.add("expert_group_count", u32(moe->groups));
     keys.add("expert_group_used_count", u32(moe->top_groups));
   }
   const auto leading = std::ranges::find_if(experts, [](const MoeFfn* block) { return block != nullptr; });
-  keys.add_if_asked("leading_dense_block_count", u32(leading - experts.begin()));
+  for (const char* key : {"first_k_dense_replace", "moe_layer_start_index"})
+    keys.add_if_asked(key, u32(leading - experts.begin()));
+  keys.add_if_asked("moe_layer_interval", uint32_t{1});
 }
 
 const NormSpec& any_norm(const ModelSpec& spec) {
@@ -267,9 +280,11 @@ std::vector<GgufKey> gguf_keys(const ModelSpec& spec, int64_t context, WindowPat
   keys.add(norm.center ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", norm.eps);
   add_feed_forward(spec, keys);
   if (spec.head.softcap > 0) keys.add("final_logit_softcapping", spec.head.softcap);
-  keys.add_if_asked("embedding_scale", spec.embed.alpha);
-  keys.add_if_asked("logit_scale", 1 / spec.head.alpha);
-  keys.add_if_asked("residual_scale", spec.layers.front().sub.front().scale);
+  keys.add_if_asked("embedding_multiplier", spec.embed.alpha);
+  keys.add_if_asked("logits_scaling", 1 / spec.head.alpha);
+  keys.add_if_asked("logit_scale", spec.head.alpha);
+  keys.add_if_asked("residual_multiplier", spec.layers.front().sub.front().scale);
+  keys.add_if_asked("use_parallel_residual", spec.layers.front().sub.back().parallel);
   if (!add_attention(spec, context, pattern, keys)) return {};
   return keys.take();
 }

@@ -18,7 +18,7 @@ enum class WindowPattern : uint8_t { kNone, kPeriod, kFlags };
 struct GgufKey {
   std::string name;  // below the architecture's: "attention.head_count"
   GgufValue value;
-  bool always;  // else only for architectures whose reader asks for it
+  std::string asked_as{};  // written only where the architecture's reader asks for this canonical key; empty: always
 };
 
 /// `context`: tokens that the checkpoint was trained for. Empty when no period describes the windows.

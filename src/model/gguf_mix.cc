@@ -32,13 +32,12 @@ const std::array<GgufMix, 17> kMixes = {{
     {"q4_k_m", GgufType::kQ4_K, 15, true},
 }};
 
-// The layers whose v and down matrices get more bits: the first and last eighths, and every third between.
+}  // namespace
+
 bool keeps_more_bits(int64_t layer, int64_t layers) {
   const int64_t eighth = layers / 8;
   return layer < eighth || layer >= 7 * layers / 8 || (layer - eighth) % 3 == 2;
 }
-
-}  // namespace
 
 std::string mix_names() {
   std::string names;

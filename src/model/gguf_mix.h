@@ -23,6 +23,10 @@ const GgufMix& find_mix(const std::string& name);
 /// "f32, f16, ..."
 std::string mix_names();
 
+/// The layers whose v and down matrices get more bits in such a mix: the first and last eighths, and every third
+/// between.
+bool keeps_more_bits(int64_t layer, int64_t layers);
+
 struct MixPlace {
   std::string_view stem;  // canonical: "attn.v"
   int64_t layer = -1, layers = 0;

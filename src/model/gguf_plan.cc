@@ -95,8 +95,9 @@ bool plus_one(const ModelSpec& spec, std::string_view stem, int64_t layer) {
 
 int64_t PlannedPart::row_count() const { return rows.empty() ? source.shape[transposed ? 1 : 0] : std::ssize(rows); }
 
-GgufPlan::GgufPlan(const ModelSpec& spec, const std::vector<FoundTensor>& found, const std::vector<RopeTable>& ropes)
-    : spec_(spec) {
+GgufPlan::GgufPlan(const std::string& architecture, const ModelSpec& spec, const std::vector<FoundTensor>& found,
+                   const std::vector<RopeTable>& ropes)
+    : architecture_(architecture), spec_(spec) {
   std::set<std::pair<std::string, std::pair<int64_t, int64_t>>> seen;
   // The bias of an expert's choice may be stored where a router's bias is.
   std::set<const SourceTensor*> choices;
@@ -117,7 +118,7 @@ GgufPlan::GgufPlan(const ModelSpec& spec, const std::vector<FoundTensor>& found,
 }
 
 PlannedTensor& GgufPlan::planned(const std::string& canonical, int64_t layer, const Shape& shape) {
-  const std::string name = gguf_tensor_name(canonical, layer);
+  const std::string name = gguf_tensor_name(architecture_, canonical, layer);
   if (name.empty()) {
     fail(ErrorKind::kUnsupported, "GGUF has no name, or Baize knows none, for the tensor {}{}", canonical,
          layer < 0 ? "" : fmt::format(" of layer {}", layer));
@@ -137,6 +138,7 @@ void GgufPlan::add(const FoundTensor& found) {
   const std::string stem = found.canonical.substr(0, dot), end = found.canonical.substr(dot);
   if (stem == "moe.gate" || stem == "moe.up" || stem == "moe.down")
     return add_expert(found, "moe.all" + stem.substr(3) + end);
+  if (stem.ends_with("_norm.head")) return add_head_norm(found, stem.substr(0, stem.rfind('.')) + end);
   if (stem.starts_with("moe.all.")) return add_all_experts(found, stem, end);
   const SourceTensor& tensor = *found.tensor;
   PlannedPart part{as_matrix(tensor)};
@@ -155,6 +157,15 @@ void GgufPlan::add_expert(const FoundTensor& found, const std::string& all) {
   const Shape& one = found.tensor->shape;
   const Shape shape = one.rank() == 2 ? Shape{moe->experts, one[0], one[1]} : Shape{moe->experts, one[0]};
   planned(all, found.layer, shape).parts.push_back({as_matrix(*found.tensor)});
+}
+
+// The norm of one head of many, stored apart: another row of the tensor of all.
+void GgufPlan::add_head_norm(const FoundTensor& found, const std::string& all) {
+  const AttnSpec* a = block_of<AttnSpec>(spec_, found.layer);
+  BAIZE_CHECK(a != nullptr && found.tensor->shape.rank() == 1);
+  const int64_t heads = all.starts_with("attn.q") ? a->heads : a->kv_heads;
+  planned(all, found.layer, {heads, found.tensor->shape[0]})
+      .parts.push_back({reshaped(*found.tensor, {1, found.tensor->shape[0]})});
 }
 
 // All experts in one tensor: [experts, n, k], turned or not, with gate and up apart or in one.

@@ -35,7 +35,8 @@ struct PlannedTensor {
 class GgufPlan {
  public:
   /// `found`: what bind asked the folder for.
-  GgufPlan(const ModelSpec& spec, const std::vector<FoundTensor>& found, const std::vector<RopeTable>& ropes);
+  GgufPlan(const std::string& architecture, const ModelSpec& spec, const std::vector<FoundTensor>& found,
+           const std::vector<RopeTable>& ropes);
 
   void choose_types(const GgufMix& mix, std::vector<ConvertFallback>& fallbacks);
   std::vector<GgufTensorInfo> infos() const;
@@ -46,9 +47,11 @@ class GgufPlan {
  private:
   void add(const FoundTensor& found);
   void add_expert(const FoundTensor& found, const std::string& all);
+  void add_head_norm(const FoundTensor& found, const std::string& all);
   void add_all_experts(const FoundTensor& found, const std::string& stem, const std::string& end);
   PlannedTensor& planned(const std::string& canonical, int64_t layer, const Shape& shape);
 
+  const std::string& architecture_;
   const ModelSpec& spec_;
   std::vector<PlannedTensor> tensors_;
 };

@@ -67,7 +67,11 @@ const Json* Meta::find(std::string_view key) const {
     const auto it = root_.find(name);
     return it == root_.end() || it->is_null() ? nullptr : &*it;
   };
-  if (const Json* value = at(spelled(key)); value != nullptr || gguf()) return value;
+  if (const Json* value = at(spelled(key)); value != nullptr) return value;
+  if (gguf()) {
+    const std::string_view other = gguf_other_key(key);
+    return other.empty() ? nullptr : at(fmt::format("{}.{}", architectures_.front(), other));
+  }
   for (const std::string_view other : key_aliases(key)) {
     if (other.empty()) continue;
     if (const Json* value = at(other)) return value;
@@ -176,6 +180,11 @@ int64_t Meta::count(std::string_view key) const {
 bool Meta::lists(std::string_view key, int64_t value) const {
   const Json* list = find(key);
   return list != nullptr && list->is_array() && std::find(list->begin(), list->end(), Json(value)) != list->end();
+}
+
+bool Meta::norms_queries(std::string_view key) const {
+  if (!gguf()) return flag(key, false);
+  return checkpoint_.find(gguf_tensor_name(architectures_.front(), "attn.q_norm.weight", 0)) != nullptr;
 }
 
 Meta Meta::inner(std::string_view key) const {

@@ -49,6 +49,8 @@ class Meta {
   std::string text_at(std::string_view key, int64_t index, const std::string& otherwise) const;  // lists repeat
   bool lists(std::string_view key, int64_t value) const;  // whether the list holds the value
   int64_t count(std::string_view key) const;  // entries of a list, characters of a text, 0 for anything else
+  /// Whether queries are normed: in GGUF the norms' presence says it, elsewhere the flag `key`.
+  bool norms_queries(std::string_view key) const;
   /// The same metadata with the keys of an object inside it on top.
   Meta inner(std::string_view key) const;
 

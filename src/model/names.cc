@@ -13,6 +13,7 @@ namespace {
 struct KeyRow {
   std::string_view hf;
   std::string_view gguf;
+  std::string_view other{};  // of architectures that spell it in another way
 };
 
 constexpr KeyRow kKeys[] = {
@@ -22,7 +23,8 @@ constexpr KeyRow kKeys[] = {
     {"num_key_value_heads", "attention.head_count_kv"},
     {"head_dim", "attention.key_length"},
     {"intermediate_size", "feed_forward_length"},
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon"},
+    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"},
+    {"layer_norm_eps", "attention.layer_norm_epsilon"},
     {"max_position_embeddings", "context_length"},
     {"sliding_window", "attention.sliding_window"},
     {"sliding_window_pattern", "attention.sliding_window_pattern"},
@@ -43,6 +45,13 @@ constexpr KeyRow kKeys[] = {
     {"residual_multiplier", "residual_scale"},
     {"attention_multiplier", "attention.scale"},
     {"logits_scaling", "logit_scale"},
+    {"logit_scale", "logit_scale"},
+    {"clip_qkv", "attention.clamp_kqv"},
+    {"alibi_bias_max", "attention.max_alibi_bias"},
+    {"use_parallel_residual", "use_parallel_residual"},
+    {"shared_intermediate_size", "expert_shared_feed_forward_length"},
+    {"moe_layer_start_index", "leading_dense_block_count"},
+    {"moe_layer_interval", "interleave_moe_layer_step"},
     {"rope_theta", "rope.freq_base"},
     {"rope_local_base_freq", "rope.freq_base_swa"},
     {"rope_dim", "rope.dimension_count"},
@@ -199,7 +208,7 @@ constexpr TensorRow kTensors[] = {
       "L.norm_attn_norm.norm_2", "L.ln_mlp", "L.mlp_norm", "L.ffn_norm", "L.feedforward_layernorm",
       "L.feedforward_layer_norm", "L.channel_pre_norm", "L.final_layer_norm", "L.ln2", "L.post_attention_layernorm",
       "L.norm", "L.shared_transformer.pre_ff_layernorm", "L.shared_transf.pre_ff_layernorm"},
-     {"L.ffn_norm"}},
+     {"L.ffn_norm", "L.post_attention_norm"}},
     {"ffn.gate",
      {"L.mlp.gate_proj", "L.feed_forward.gate_proj", "L.feed_forward.w1", "L.mlp_block.gate_proj",
       "L.block_sparse_moe.gate_proj", "L.mlp.linear_gate", "L.shared_transf.feed_forward.gate_proj"},
@@ -406,6 +415,14 @@ constexpr std::string_view kIgnoredParts[] = {
     "audio_tower.",        "model.embed_vision.",      "model.embed_audio.",  "multi_modal_projector.",
     "masked_bias",         "self_attn.diagonal_decay", "self_attn.key_decay", "self_attn.query_decay"};
 
+// Architectures whose files spell a tensor in another way than most.
+struct OwnSpelling {
+  std::string_view architecture, canonical, gguf;
+};
+constexpr OwnSpelling kOwnSpellings[] = {{"gpt-oss", "ffn.norm", "L.post_attention_norm"},
+                                         {"seed_oss", "ffn.norm", "L.post_attention_norm"},
+                                         {"glm4moe", "ffn.norm", "L.post_attention_norm"}};
+
 const TensorRow& row_of(std::string_view stem) {
   for (const TensorRow& row : kTensors) {
     if (row.canonical == stem) return row;
@@ -422,9 +439,19 @@ std::string_view gguf_key(std::string_view hf_key) {
   return {};
 }
 
-std::string gguf_tensor_name(std::string_view canonical, int64_t layer) {
+std::string_view gguf_other_key(std::string_view hf_key) {
+  for (const KeyRow& row : kKeys) {
+    if (row.hf == hf_key) return row.other;
+  }
+  return {};
+}
+
+std::string gguf_tensor_name(std::string_view architecture, std::string_view canonical, int64_t layer) {
   const size_t dot = canonical.rfind('.');
-  const std::string_view spelling = row_of(canonical.substr(0, dot)).gguf.front();
+  std::string_view spelling = row_of(canonical.substr(0, dot)).gguf.front();
+  for (const OwnSpelling& own : kOwnSpellings) {
+    if (own.architecture == architecture && own.canonical == canonical.substr(0, dot)) spelling = own.gguf;
+  }
   if (spelling.empty()) return {};
   const std::string_view end = canonical.substr(dot);
   if (spelling.starts_with("L.")) return fmt::format("blk.{}.{}{}", layer, spelling.substr(2), end);

@@ -19,11 +19,14 @@ namespace baize {
 /// GGUF's key suffix for a Hugging Face config key ("hidden_size" -> "embedding_length"); empty when it has none.
 std::string_view gguf_key(std::string_view hf_key);
 
+/// What some architectures have instead; mostly empty.
+std::string_view gguf_other_key(std::string_view hf_key);
+
 /// Other spellings of a key in config.json, in the order to try them (some empty).
 std::span<const std::string_view> key_aliases(std::string_view key);
 
 /// The GGUF spelling of a canonical name ("attn.q.weight" of layer 3 -> "blk.3.attn_q.weight"); empty when it has none.
-std::string gguf_tensor_name(std::string_view canonical, int64_t layer = -1);
+std::string gguf_tensor_name(std::string_view architecture, std::string_view canonical, int64_t layer = -1);
 
 /// A tensor under the canonical name it was asked for by.
 struct FoundTensor {

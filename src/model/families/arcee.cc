@@ -9,10 +9,11 @@ static ModelSpec arcee(const Meta& meta) {
   for (LayerSpec& layer : spec.layers) {
     ffn(layer).gated = false;
     ffn(layer).activation = meta.activation("relu2");
+    attn(layer).rope.interleaved = meta.gguf();  // converters reorder the rows, as for Llama
   }
   return spec;
 }
-FAMILY(arcee, ("ArceeForCausalLM"), ());
+FAMILY(arcee, ("ArceeForCausalLM"), ("arcee"));
 
 static ModelSpec apertus(const Meta& meta) {
   ModelSpec spec = arcee(meta.with_defaults({{"hidden_act", "xielu"}}));

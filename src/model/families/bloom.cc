@@ -16,12 +16,12 @@ static ModelSpec bloom(const Meta& file) {
     AttnSpec& a = attn(layer);
     a.rope = {};
     a.alibi = 8;
-    a.layout.groups = a.heads;
+    if (!file.gguf()) a.layout.groups = a.heads;
     for (Sublayer& sub : layer.sub) sub.from_normed = meta.flag("apply_residual_connection_post_layernorm", false);
   }
   return spec;
 }
-FAMILY(bloom, ("BloomForCausalLM"), ());
+FAMILY(bloom, ("BloomForCausalLM"), ("bloom"));
 STORES(bloom, "*.bias");
 
 static ModelSpec mpt(const Meta& file) {
@@ -38,7 +38,7 @@ static ModelSpec mpt(const Meta& file) {
   }
   return spec;
 }
-FAMILY(mpt, ("MptForCausalLM", "MPTForCausalLM"), ());
+FAMILY(mpt, ("MptForCausalLM", "MPTForCausalLM"), ("mpt"));
 
 static ModelSpec falcon(const Meta& file) {
   const Meta meta =

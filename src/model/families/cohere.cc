@@ -11,7 +11,7 @@ static ModelSpec cohere(const Meta& meta) {
   }
   spec.head.tied = meta.flag("tie_word_embeddings", true);
   spec.head.alpha = meta.number("logit_scale", 0.0625f);
-  if (meta.flag("use_qk_norm", false)) norm_qk(spec, Axis::kEachHead);
+  if (meta.norms_queries("use_qk_norm")) norm_qk(spec, Axis::kEachHead);
   for (LayerSpec& layer : spec.layers) {
     attn(layer).rope.interleaved = true;
     layer.sub[1].parallel = true;
@@ -19,11 +19,11 @@ static ModelSpec cohere(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(cohere, ("CohereForCausalLM"), ());
+FAMILY(cohere, ("CohereForCausalLM"), ("command-r"));
 
 static ModelSpec cohere2(const Meta& meta) {
   ModelSpec spec = cohere(meta);
-  const int64_t period = meta.positive("sliding_window_pattern", 4);
+  const int64_t period = meta.gguf() ? 4 : meta.positive("sliding_window_pattern", 4);
   windows_by_type(meta, spec, [=](int64_t i) { return (i + 1) % period != 0; });
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     AttnSpec& a = attn(spec.layers[i]);
@@ -34,7 +34,7 @@ static ModelSpec cohere2(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(cohere2, ("Cohere2ForCausalLM"), ());
+FAMILY(cohere2, ("Cohere2ForCausalLM"), ("cohere2"));
 
 static ModelSpec cohere2_moe(const Meta& meta) {
   ModelSpec spec = cohere2(meta);

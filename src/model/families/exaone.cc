@@ -18,7 +18,7 @@ static ModelSpec exaone4(const Meta& meta) {
   local_positions(meta, spec);
   return spec;
 }
-FAMILY(exaone4, ("Exaone4ForCausalLM"), ());
+FAMILY(exaone4, ("Exaone4ForCausalLM"), ("exaone4"));
 
 static ModelSpec exaone_moe(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -26,7 +26,7 @@ static ModelSpec exaone_moe(const Meta& meta) {
   use_experts(meta, spec, sigmoid_moe(meta), 1);
   return spec;
 }
-FAMILY(exaone_moe, ("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"), ());
+FAMILY(exaone_moe, ("ExaoneMoeForCausalLM", "ExaoneMoEForCausalLM"), ("exaone-moe"));
 STORES(exaone_moe, "moe.choice.bias");
 
 }  // namespace baize

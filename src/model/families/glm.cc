@@ -12,7 +12,7 @@ static ModelSpec neighbours(const Meta& meta) {
 }
 
 static ModelSpec glm(const Meta& meta) { return neighbours(meta.with_defaults({{"partial_rotary_factor", 0.5}})); }
-FAMILY(glm, ("GlmForCausalLM"), ());
+FAMILY(glm, ("GlmForCausalLM"), ("chatglm"));
 STORES(glm, "attn.q.bias", "attn.k.bias", "attn.v.bias", "-attn.o.bias");
 
 static ModelSpec glm4(const Meta& meta) {
@@ -20,17 +20,17 @@ static ModelSpec glm4(const Meta& meta) {
   for (LayerSpec& layer : spec.layers) sandwich(layer);
   return spec;
 }
-FAMILY(glm4, ("Glm4ForCausalLM"), ());
+FAMILY(glm4, ("Glm4ForCausalLM"), ("glm4"));
 STORES(glm4, "attn.q.bias", "attn.k.bias", "attn.v.bias", "-attn.o.bias");
 
 static ModelSpec glm4_moe(const Meta& file) {
   const Meta meta = file.with_defaults({{"partial_rotary_factor", 0.5}});
   ModelSpec spec = llama_like(meta);
-  if (meta.flag("use_qk_norm", false)) norm_qk(spec);
+  if (meta.norms_queries("use_qk_norm")) norm_qk(spec);
   use_experts(meta, spec, sigmoid_moe(meta), 1);
   return spec;
 }
-FAMILY(glm4_moe, ("Glm4MoeForCausalLM"), ());
+FAMILY(glm4_moe, ("Glm4MoeForCausalLM"), ("glm4moe"));
 STORES(glm4_moe, "moe.choice.bias", "-attn.o.bias");
 
 static ModelSpec ernie4_5(const Meta& meta) {
@@ -38,7 +38,7 @@ static ModelSpec ernie4_5(const Meta& meta) {
   spec.head.tied = meta.flag("tie_word_embeddings", true);
   return spec;
 }
-FAMILY(ernie4_5, ("Ernie4_5ForCausalLM"), ());
+FAMILY(ernie4_5, ("Ernie4_5ForCausalLM"), ("ernie4_5"));
 
 static ModelSpec ernie4_5_moe(const Meta& meta) {
   ModelSpec spec = ernie4_5(meta);
@@ -51,7 +51,7 @@ static ModelSpec ernie4_5_moe(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(ernie4_5_moe, ("Ernie4_5_MoeForCausalLM"), ());
+FAMILY(ernie4_5_moe, ("Ernie4_5_MoeForCausalLM"), ("ernie4_5-moe"));
 STORES(ernie4_5_moe, "moe.choice.bias");
 
 }  // namespace baize

@@ -21,7 +21,7 @@ static ModelSpec gpt2(const Meta& file) {
   }
   return spec;
 }
-FAMILY(gpt2, ("GPT2LMHeadModel"), ());
+FAMILY(gpt2, ("GPT2LMHeadModel"), ("gpt2"));
 STORES(gpt2, "*.bias");
 
 static ModelSpec gpt(const Meta& meta) {
@@ -39,12 +39,13 @@ static ModelSpec gpt_bigcode(const Meta& meta) {
   spec.transposed = false;
   for (LayerSpec& layer : spec.layers) {
     AttnSpec& a = attn(layer);
+    if (meta.gguf()) continue;  // the key says it, and parts of the matrix follow each other
     a.kv_heads = meta.flag("multi_query", true) ? 1 : a.heads;
     if (a.kv_heads == a.heads) a.layout.groups = a.heads;
   }
   return spec;
 }
-FAMILY(gpt_bigcode, ("GPTBigCodeForCausalLM"), ());
+FAMILY(gpt_bigcode, ("GPTBigCodeForCausalLM"), ("starcoder"));
 STORES(gpt_bigcode, "*.bias");
 
 static ModelSpec gpt_neo(const Meta& meta) {

@@ -17,7 +17,7 @@ static ModelSpec gpt_neox(const Meta& file) {
   for (LayerSpec& layer : spec.layers) layer.sub[1].parallel = parallel;
   return spec;
 }
-FAMILY(gpt_neox, ("GPTNeoXForCausalLM"), ());
+FAMILY(gpt_neox, ("GPTNeoXForCausalLM"), ("gptneox"));
 STORES(gpt_neox, "*.bias");
 
 static ModelSpec gpt_neox_japanese(const Meta& file) {

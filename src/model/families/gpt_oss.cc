@@ -7,6 +7,10 @@ namespace baize {
 static ModelSpec gpt_oss(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   windows_by_type(meta, spec, [](int64_t i) { return i % 2 == 0; });
+  for (LayerSpec& layer : spec.layers) {  // no key of GGUF says it
+    if (meta.gguf()) attn(layer).rope = meta.rope(attn(layer).head_dim);
+    if (meta.gguf()) attn(layer).rope.truncate = false;
+  }
   MoeFfn moe = moe_like(meta);
   moe.score = RouteArgs::Score::kLogit;
   moe.softmax_last = true;
@@ -17,7 +21,7 @@ static ModelSpec gpt_oss(const Meta& meta) {
   use_experts(meta, spec, moe);
   return spec;
 }
-FAMILY(gpt_oss, ("GptOssForCausalLM"), ());
+FAMILY(gpt_oss, ("GptOssForCausalLM"), ("gpt-oss"));
 STORES(gpt_oss, "attn.sinks.weight", "moe.router.bias", "moe.all.gate_up.weight", "moe.all.gate_up.bias",
        "moe.all.down.bias");
 

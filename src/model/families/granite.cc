@@ -28,7 +28,7 @@ static ModelSpec granitemoe(const Meta& meta) {
   use_experts(meta, spec, moe);
   return spec;
 }
-FAMILY(granitemoe, ("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"), ());
+FAMILY(granitemoe, ("GraniteMoeForCausalLM", "GraniteMoeSharedForCausalLM"), ("granitemoe"));
 
 static void windows_and_bases(const Meta& meta, ModelSpec& spec) {
   windows_by_type(meta, spec);

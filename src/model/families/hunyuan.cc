@@ -10,7 +10,7 @@ static ModelSpec hunyuan(const Meta& meta) {
   for (LayerSpec& layer : spec.layers) attn(layer).norm_last = true;
   return spec;
 }
-FAMILY(hunyuan, ("HunYuanDenseV1ForCausalLM"), ());
+FAMILY(hunyuan, ("HunYuanDenseV1ForCausalLM"), ("hunyuan-dense"));
 
 static ModelSpec hunyuan_moe(const Meta& meta) {
   ModelSpec spec = hunyuan(meta);
@@ -19,7 +19,7 @@ static ModelSpec hunyuan_moe(const Meta& meta) {
   use_experts(meta, spec, moe);
   return spec;
 }
-FAMILY(hunyuan_moe, ("HunYuanMoEV1ForCausalLM"), ());
+FAMILY(hunyuan_moe, ("HunYuanMoEV1ForCausalLM"), ("hunyuan-moe"));
 
 static ModelSpec hy_v3(const Meta& meta) {
   ModelSpec spec = llama_like(meta);

@@ -10,25 +10,32 @@ static ModelSpec olmo(const Meta& meta) {
     norm.center = norm.weightless = true;
     norm.eps = 1e-5f;
   });
-  for (LayerSpec& layer : spec.layers) attn(layer).clip = meta.number("clip_qkv", 0);
+  for (LayerSpec& layer : spec.layers) {
+    attn(layer).clip = meta.number("clip_qkv", 0);
+    attn(layer).rope.interleaved = meta.gguf();  // converters reorder the rows, as for Llama
+  }
   return spec;
 }
-FAMILY(olmo, ("OlmoForCausalLM"), ());
+FAMILY(olmo, ("OlmoForCausalLM"), ("olmo"));
+
+static bool sliding_of_four(int64_t layer) { return (layer + 1) % 4 != 0; }
 
 static ModelSpec olmo2(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   for (LayerSpec& layer : spec.layers) norm_post(layer);
   norm_qk(spec, Axis::kAll);
+  if (meta.gguf() && meta.has("sliding_window")) windows_by_type(meta, spec, sliding_of_four);  // OLMo 3's files
   return spec;
 }
 FAMILY(olmo2, ("Olmo2ForCausalLM"), ("olmo2"));
 
 static ModelSpec olmo3(const Meta& meta) {
   ModelSpec spec = olmo2(meta);
-  windows_by_type(meta, spec, [](int64_t i) { return (i + 1) % 4 != 0; });
+  windows_by_type(meta, spec, sliding_of_four);
   return spec;
 }
 FAMILY(olmo3, ("Olmo3ForCausalLM"), ());
+WRITTEN_AS(olmo3, "olmo2");
 
 static ModelSpec olmoe(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
@@ -37,7 +44,7 @@ static ModelSpec olmoe(const Meta& meta) {
   use_experts(meta, spec, moe_like(meta));
   return spec;
 }
-FAMILY(olmoe, ("OlmoeForCausalLM"), ());
+FAMILY(olmoe, ("OlmoeForCausalLM"), ("olmoe"));
 
 static ModelSpec flex_olmo(const Meta& meta) {
   ModelSpec spec = olmo2(meta);

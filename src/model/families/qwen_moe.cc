@@ -31,6 +31,6 @@ static ModelSpec mellum(const Meta& meta) {
   windows_by_type(meta, spec);
   return spec;
 }
-FAMILY(mellum, ("MellumForCausalLM"), ());
+FAMILY(mellum, ("MellumForCausalLM"), ("mellum"));
 
 }  // namespace baize

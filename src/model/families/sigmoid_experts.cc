@@ -13,7 +13,7 @@ static ModelSpec dots1(const Meta& meta) {
   use_experts(meta, spec, sigmoid_moe(meta.with_defaults({{"norm_topk_prob", false}})));
   return spec;
 }
-FAMILY(dots1, ("Dots1ForCausalLM"), ());
+FAMILY(dots1, ("Dots1ForCausalLM"), ("dots1"));
 STORES(dots1, "moe.choice.bias");
 
 static ModelSpec solar_open(const Meta& meta) {
@@ -35,7 +35,7 @@ static ModelSpec minimax_m2(const Meta& meta) {
   use_experts(meta, spec, sigmoid_moe(meta));
   return spec;
 }
-FAMILY(minimax_m2, ("MiniMaxM2ForCausalLM"), ());
+FAMILY(minimax_m2, ("MiniMaxM2ForCausalLM"), ("minimax-m2"));
 STORES(minimax_m2, "moe.choice.bias");
 
 static ModelSpec afmoe(const Meta& meta) {

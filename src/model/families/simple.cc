@@ -26,7 +26,7 @@ static ModelSpec smollm3(const Meta& meta) {
 FAMILY(smollm3, ("SmolLM3ForCausalLM"), ("smollm3"));
 
 static ModelSpec seed_oss(const Meta& meta) { return llama_like(meta); }
-FAMILY(seed_oss, ("SeedOssForCausalLM"), ());
+FAMILY(seed_oss, ("SeedOssForCausalLM"), ("seed_oss"));
 STORES(seed_oss, "-attn.o.bias");
 
 }  // namespace baize

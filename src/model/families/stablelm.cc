@@ -9,14 +9,14 @@ static ModelSpec stablelm(const Meta& file) {
   for (LayerSpec& layer : spec.layers) {
     ffn(layer).gated = true;
     AttnSpec& a = attn(layer);
-    if (meta.flag("qk_layernorm", false)) a.q_norm = a.k_norm = layer.sub[0].pre;
+    if (meta.norms_queries("qk_layernorm")) a.q_norm = a.k_norm = layer.sub[0].pre;
     a.norm_axis = Axis::kEachHead;
     layer.sub[1].parallel = meta.flag("use_parallel_residual", false);
     if (layer.sub[1].parallel) layer.sub[1].pre = {};
   }
   return spec;
 }
-FAMILY(stablelm, ("StableLmForCausalLM"), ());
+FAMILY(stablelm, ("StableLmForCausalLM"), ("stablelm"));
 STORES(stablelm, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 }  // namespace baize

@@ -511,9 +511,22 @@ std::vector<std::string> TensorNames::spellings(std::string_view canonical, int6
   return names;
 }
 
+// A bias belongs to the weight beside it: where blocks share spellings (an output projection's), another one's bias
+// must not be taken. Empty where there is no such weight, or for anything but a bias.
+std::string TensorNames::stem_of_weight(std::string_view canonical, int64_t layer, int64_t expert) const {
+  const size_t dot = canonical.rfind('.');
+  if (canonical.substr(dot) != ".bias") return {};
+  for (const std::string& name : spellings(std::string(canonical.substr(0, dot)) + ".weight", layer, expert)) {
+    if (checkpoint_.find(name) != nullptr && name.ends_with(".weight")) return name.substr(0, name.size() - 7);
+  }
+  return {};
+}
+
 const SourceTensor* TensorNames::find(std::string_view canonical, int64_t layer, int64_t expert) {
   if (dummies_ != nullptr) return dummies_->has(canonical) ? &need(canonical, layer, expert) : nullptr;
+  const std::string beside = stem_of_weight(canonical, layer, expert);
   for (const std::string& name : spellings(canonical, layer, expert)) {
+    if (!name.starts_with(beside)) continue;
     if (const SourceTensor* tensor = checkpoint_.find(name)) {
       used_.insert(name);
       found_.insert(tensor);

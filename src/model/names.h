@@ -66,6 +66,7 @@ class TensorNames {
 
  private:
   std::vector<std::string> spellings(std::string_view canonical, int64_t layer, int64_t expert) const;
+  std::string stem_of_weight(std::string_view canonical, int64_t layer, int64_t expert) const;
 
   const Checkpoint& checkpoint_;
   std::string prefix_;  // what Hugging Face names stand under: "model.", "language_model.model.", ...

@@ -60,9 +60,6 @@ std::vector<float> inverse_frequencies(const RopeSpec& spec) {
     const float exponent = static_cast<float>(2 * i) / static_cast<float>(dims);
     inv_freq[i] = 1.0f / std::pow(spec.theta, exponent);
   }
-  if (spec.backwards && !mutated("rope.backwards")) {
-    for (float& f : inv_freq) f = -f;
-  }
   if (spec.turning > 0 && !mutated("rope.turning")) {
     for (size_t i = static_cast<size_t>(spec.turning); i < inv_freq.size(); ++i) inv_freq[i] = 0;
   }
@@ -74,6 +71,9 @@ std::vector<float> inverse_frequencies(const RopeSpec& spec) {
     apply_llama3(spec, inv_freq);
   } else if (spec.kind == Kind::kFactors && !mutated("rope.factors")) {
     for (size_t i = 0; i < inv_freq.size(); ++i) inv_freq[i] = 1.0f / (spec.factors[i] / inv_freq[i]);
+  }
+  if (spec.backwards && !mutated("rope.backwards")) {
+    for (float& f : inv_freq) f = -f;
   }
   return inv_freq;
 }

@@ -104,7 +104,8 @@ def golden_of(model, vocab, long_tokens, generator):
                                min_new_tokens=GENERATED, max_new_tokens=GENERATED)[0, PROMPT:].tolist()
     again = full(ids + generated)[PROMPT - 1:-1]
     best = again.topk(2).values
-    consistent = again.argmax(-1).tolist() == generated and bool((best[:, 0] - best[:, 1] > 1e-3).all())
+    # A padding token may have a row of zeros, for which indexers score everything the same.
+    consistent = again.argmax(-1).tolist() == generated and bool((best[:, 0] - best[:, 1] > 1e-3).all()) and min(generated) > 2
     return {"input_ids": ids, "logits": rounded(prompt), "generated": generated, "consistent": consistent,
             "architecture": type(model).__name__, "params": sum(p.numel() for p in model.parameters()), "vocab": vocab,
             "transformers": transformers.__version__, "long_ids": long_ids, "long_logits": rounded(long_rows),
@@ -124,8 +125,24 @@ def read_back(target, model_class, golden):
         raise ValueError(f"it reads its own files as another model {wrong or ''}")
 
 
-def make(target, config, long_tokens, remake):
-    """Writes one case. A remade one keeps its config.json as it is."""
+def stable(model, golden):
+    """Whether the logits stay when the last bits of the weights change: no near tie of experts or positions decides."""
+    import torch
+
+    generator = torch.Generator().manual_seed(0)
+    before = {name: tensor.clone() for name, tensor in model.named_parameters()}
+    for tensor in model.parameters():
+        tensor.mul_(1 + 1e-6 * torch.randn(tensor.shape, generator=generator))
+    texts = ((golden["input_ids"], golden["logits"]), (golden["long_ids"], golden["long_logits"]))
+    moved = max(nmse(model(torch.tensor([ids]), use_cache=False).logits[0, -len(want):].float(), torch.tensor(want))
+                for ids, want in texts)
+    for name, tensor in model.named_parameters():
+        tensor.copy_(before[name])
+    return moved < 1e-6
+
+
+def make(target, config, long_tokens, remake, attempt=0):
+    """Writes one case. A remade one keeps its config.json as it is; others are drawn again where a near tie decides."""
     import torch
     import transformers
 
@@ -136,13 +153,17 @@ def make(target, config, long_tokens, remake):
     model_class = getattr(transformers, config["architectures"][0])
     settings = transformers.AutoConfig.from_pretrained(target)
     settings._attn_implementation = settings._experts_implementation = "eager"  # grouped products want round sizes
-    seed = zlib.crc32(target.name.encode())
+    if attempt > 4:
+        raise ValueError("its last bits decide, whatever is drawn")
+    seed = zlib.crc32(target.name.encode()) + attempt
     torch.manual_seed(seed)
     model = model_class(settings).float().eval()
     generator = torch.Generator().manual_seed(seed)
     draw(model, generator)
     with torch.no_grad():
         golden = golden_of(model, settings.vocab_size, long_tokens, generator)
+        if not remake and not stable(model, golden):
+            return make(target, config, long_tokens, remake, attempt + 1)
     model.to(torch.bfloat16).save_pretrained(target)
     if remake:
         (target / "config.json").write_text(json.dumps(config, indent=2))

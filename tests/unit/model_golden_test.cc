@@ -48,6 +48,7 @@ bool has_near_tie(const std::string& name, bool amx) {
   return amx || list.substr(at + 1, list.find('\n', at + 1) - at).find("on every CPU") != std::string::npos;
 }
 constexpr double kNearTieNmse = 0.5;
+constexpr double kVariantNmse = 2e-3;  // of made cases with `auto`, some of which have 300 tokens
 
 struct Golden {
   std::vector<Token> input_ids, long_ids, generated;
@@ -149,6 +150,7 @@ class GoldenRun {
         backend_(mode.backend()),
         harness_(folder_, *backend_, mode.compute, max_tokens()) {
     const std::string name = name_of(folder);
+    if (mode.compute == Compute::kAuto && !folder.starts_with(BAIZE_GOLDENS_DIR)) max_nmse_ = kVariantNmse;
     const bool amx = backend_->info().name.find("amx") != std::string::npos;
     if (mode.compute == Compute::kAuto && has_near_tie(name, amx)) max_nmse_ = kNearTieNmse;
     if (has_exact_ties(name)) replace_golden();

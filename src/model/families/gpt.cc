@@ -28,7 +28,9 @@ static ModelSpec gpt(const Meta& meta) {
   ModelSpec spec = gpt2(meta);
   spec.final_norm = {};
   for (LayerSpec& layer : spec.layers) norm_after(layer);
-  for (LayerSpec& layer : spec.layers) ffn(layer).activation = Activation::kGeluTanh;  // its "gelu" is that one
+  for (LayerSpec& layer : spec.layers) {  // its "gelu" is the approximation
+    if (ffn(layer).activation == Activation::kGelu) ffn(layer).activation = Activation::kGeluTanh;
+  }
   return spec;
 }
 FAMILY(gpt, ("OpenAIGPTLMHeadModel"), ());

@@ -59,6 +59,7 @@ static ModelSpec kimi_linear(const Meta& file) {
                                         {"linear_head_dim", old.integer("head_dim", 128)},
                                         {"linear_conv_kernel_dim", old.integer("short_conv_kernel_size", 4)}});
   ModelSpec spec = latent_like(meta);
+  spec.head.tied = false;  // whatever the configuration says
   MoeFfn moe = sigmoid_moe(meta);
   moe.renormalise = meta.flag("moe_renormalize", true);
   use_experts(meta, spec, moe);

@@ -53,9 +53,11 @@ static ModelSpec nemotron_h(const Meta& file) {
                                         {"mamba_d_state", file.integer("ssm_state_size")},
                                         {"mamba_d_conv", file.integer("conv_kernel", 4)}});
   ModelSpec spec = llama_like(meta);
+  spec.head.tied = false;  // whatever the configuration says
   const std::string inner = meta.text("mamba_hidden_act", "silu");
   RecurrenceSpec recurrence = state_space_like(meta.with_defaults({{"hidden_activation", inner}}));
-  recurrence.least_step = meta.number("time_step_min", 0.001f);
+  recurrence.least_step = meta.number("time_step_min", 0.001f);  // and time_step_limit is not read
+  recurrence.most_step = RecurrenceSpec().most_step;
   const std::string pattern = meta.has("layers_block_type") ? "" : meta.text(list, "");
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     LayerSpec& layer = spec.layers[i];

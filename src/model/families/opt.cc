@@ -33,7 +33,9 @@ FAMILY(opt, ("OPTForCausalLM"), ());
 STORES(opt, "*.bias");
 
 static ModelSpec biogpt(const Meta& meta) {
-  return fairseq_like(meta.with_defaults({{"scale_embedding", true}}), "gelu");
+  ModelSpec spec = fairseq_like(meta.with_defaults({{"scale_embedding", true}}), "gelu");
+  for_each_norm(spec, [](NormSpec& norm) { norm.eps = 1e-5f; });  // not the configuration's, which is another model's
+  return spec;
 }
 FAMILY(biogpt, ("BioGptForCausalLM"), ());
 STORES(biogpt, "*.bias");

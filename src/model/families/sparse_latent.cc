@@ -53,7 +53,10 @@ static ModelSpec hy_v4(const Meta& meta) {
     a.gated = true;
     a.indexer.rope.offset = a.indexer.head_dim - a.indexer.rope.rot_dim;
     a.indexer.k_norm.eps = eps;
-    if (auto* moe = std::get_if<MoeFfn>(&layer.sub[1].block)) moe->expert.limit = meta.number("swiglu_limit", 10);
+    if (auto* moe = std::get_if<MoeFfn>(&layer.sub[1].block)) {
+      moe->expert.limit = meta.number("swiglu_limit", 10);
+      moe->expert.activation = Activation::kSilu;  // "hidden_act" is the others'
+    }
   }
   return spec;
 }

@@ -67,7 +67,8 @@ static ModelSpec zamba2(const Meta& file) {
   RecurrenceSpec recurrence = state_space_like(meta);
   recurrence.activation = Activation::kSilu;
   recurrence.norm.eps = 1e-5f;
-  recurrence.least_step = meta.number("time_step_min", 0.001f);
+  recurrence.least_step = meta.number("time_step_min", 0.001f);  // and time_step_limit is not read
+  recurrence.most_step = RecurrenceSpec().most_step;
   return zamba_like(meta, recurrence, meta.positive("num_mem_blocks", 1));
 }
 FAMILY(zamba2, ("Zamba2ForCausalLM"), ());

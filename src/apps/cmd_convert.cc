@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "apps/commands.h"
+#include "apps/interrupt.h"
 #include "backend/cpu/cpu_backend.h"
 #include "base/error.h"
 #include "base/text.h"
@@ -92,6 +93,8 @@ void run(const ConvertArgs& args) {
   ConvertOptions options{.out = args.out, .replace = args.force, .mix = mix, .title = {}, .tokenizer = {}};
   options.title = std::filesystem::weakly_canonical(args.folder).filename().string();
   options.tokenizer = tokenizer_values(args, make_spec(*folder).dims.vocab);
+  interrupt::install();
+  options.cancelled = interrupt::pending;
   const ConvertReport report = convert_to_gguf(folder, *backend, options);
   print_fallbacks(report);
   fmt::print("{}: {} tensors of architecture {}, {} ({})\n", args.out, report.tensors, report.architecture,

@@ -164,6 +164,7 @@ class Conversion {
 
   // Quantises values and writes them as the tensor's rows from `row` on.
   void put(size_t index, int64_t row, std::span<float> values) {
+    if (options_.cancelled && options_.cancelled()) fail(ErrorKind::kCancelled, "stopped; nothing was written");
     const PlannedTensor& tensor = plan_.tensors()[index];
     const int64_t k = tensor.info.shape[-1], rows = std::ssize(values) / k;
     const int64_t row_bytes = gguf_row_bytes(tensor.info.type, k);

@@ -5,6 +5,7 @@
 // not compute the same, nothing is written. One thread calls; the work is spread by the backend.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,8 +21,9 @@ struct ConvertOptions {
   std::string out;
   bool replace = false;  // an existing file
   GgufMix mix;
-  std::string title;     // general.name
-  GgufValues tokenizer;  // tokenizer.*
+  std::string title;                  // general.name
+  GgufValues tokenizer;               // tokenizer.*
+  std::function<bool()> cancelled{};  // asked between pieces of weights: true ends it with Error(kCancelled)
 };
 
 /// A tensor whose rows the blocks of the wanted type do not divide.

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import signal
 import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -218,3 +220,18 @@ def test_no_room(baize, goldens, tmp_path):
                           env=baize.env)  # fmt: skip
     assert done.returncode == 6 and "there is no room" in done.stderr and done.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_stopped(baize, wide, tmp_path):
+    folder, out = tmp_path / "folder", tmp_path / "out"
+    folder.mkdir()
+    out.mkdir()
+    tiny_rows(wide, folder, 2_000_000)
+    command = [baize.program, "convert", str(folder), str(out / "m.gguf"), "--type", "q2_k", "--threads", "1"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=baize.env) as running:
+        while running.poll() is None and not list(out.iterdir()):
+            time.sleep(0.01)
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=120)
+    assert running.returncode == 130 and "stopped" in said
+    assert not list(out.iterdir())

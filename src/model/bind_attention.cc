@@ -239,13 +239,26 @@ MlaBlock Binder::bind_block(const MlaSpec& spec, int64_t layer, float scale) {
   block.q.count = 1;
   block.kv_a = linear("mla.kv_a", stored, hidden(), place);
   block.kv_norm = norm(spec.kv_norm, "mla.kv_norm", spec.kv_rank, layer);
-  const int64_t rows = spec.nope_dim + spec.v_dim;
-  const SourceTensor& both = checked(names_.need("mla.kv_b.weight", layer), {spec.heads * rows, spec.kv_rank});
+  // What turns the latent vector into keys and values, a head each: in one matrix, or apart with the keys turned.
+  const int64_t rows = spec.nope_dim + spec.v_dim, rank = spec.kv_rank;
+  const SourceTensor* const keys = names_.find("mla.k_b.weight", layer);
+  const SourceTensor& both =
+      keys != nullptr
+          ? derived_.reshaped(checked(*keys, {spec.heads, rank, spec.nope_dim}), {spec.heads * rank, spec.nope_dim})
+          : checked(names_.need("mla.kv_b.weight", layer), {spec.heads * rows, rank});
+  const SourceTensor* const values =
+      keys == nullptr
+          ? nullptr
+          : &derived_.reshaped(checked(names_.need("mla.v_b.weight", layer), {spec.heads, spec.v_dim, rank}),
+                               {spec.heads * spec.v_dim, rank});
   for (int64_t h = 0; h < spec.heads; ++h) {
     const Place head{.layer = layer, .expert = h};
-    const SourceTensor& keys = derived_.transposed(derived_.rows(both, h * rows, spec.nope_dim));
-    block.k_up.push_back(linear_of(keys, "mla.k_up", head, {}));
-    block.v_up.push_back(linear_of(derived_.rows(both, h * rows + spec.nope_dim, spec.v_dim), "mla.v_up", head, {}));
+    block.k_up.push_back(linear_of(keys != nullptr ? derived_.rows(both, h * rank, rank)
+                                                   : derived_.transposed(derived_.rows(both, h * rows, spec.nope_dim)),
+                                   "mla.k_up", head, {}));
+    block.v_up.push_back(linear_of(values != nullptr ? derived_.rows(*values, h * spec.v_dim, spec.v_dim)
+                                                     : derived_.rows(both, h * rows + spec.nope_dim, spec.v_dim),
+                                   "mla.v_up", head, {}));
   }
   if (spec.gated) block.gate = linear("attn.gate", spec.heads * spec.v_dim, hidden(), place);
   block.o = linear("attn.o", hidden(), spec.heads * spec.v_dim, {.layer = layer, .alpha = scale});

@@ -101,11 +101,7 @@ const SourceTensor& Derived::quantized(const SourceTensor& tensor) {
 }
 
 const SourceTensor& Derived::transposed(const SourceTensor& tensor) {
-  if (tensor.format.scheme == Scheme::kFp8) return transposed(as_floats(tensor));
-  if (tensor.format.scheme != Scheme::kPlain) {
-    fail(ErrorKind::kUnsupported, "tensor {} is stored turned, which format {} cannot be read in", tensor.name,
-         tensor.format.name());
-  }
+  if (tensor.format.scheme != Scheme::kPlain) return transposed(as_floats(tensor));
   const int64_t k = tensor.shape[0], n = tensor.shape[1], size = dtype_bytes(tensor.format.elem);
   if (tensor.period > 0) return reshaped(tensor, {n, k});
   SourceTensor& copy = add(tensor, {n, k});

@@ -25,7 +25,7 @@ class Derived {
   const SourceTensor& permuted(const SourceTensor& tensor, std::span<const int64_t> order);
   /// The rows of all tensors, which must have one format and width, one after the other.
   const SourceTensor& stacked(std::span<const SourceTensor* const> tensors);
-  /// [k, n] -> [n, k]; of fp8 weights, the values as f32. Throws Error(kUnsupported) for block formats.
+  /// [k, n] -> [n, k]; of fp8 weights and of block formats, the values as f32.
   const SourceTensor& transposed(const SourceTensor& tensor);
 
   /// A matrix of plain floats as fp8 with a scale a row, quantised when it is loaded; the same for the same `tensor`.

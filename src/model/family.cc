@@ -87,7 +87,7 @@ ModelSpec llama_like(const Meta& meta) {
   const NormSpec norm{.present = true, .eps = meta.number("rms_norm_eps", 1e-6f)};
   AttnSpec attention;
   attention.heads = meta.positive("num_attention_heads");
-  attention.kv_heads = meta.integer("num_key_value_heads", attention.heads);
+  attention.kv_heads = meta.entry("num_key_value_heads", 0, attention.heads);
   const int64_t hidden = meta.integer("hidden_size");
   attention.head_dim = meta.integer("head_dim", hidden / attention.heads);
   if (attention.head_dim <= 0) {
@@ -106,6 +106,8 @@ ModelSpec llama_like(const Meta& meta) {
   spec.head.tied = meta.flag("tie_word_embeddings", false);
   spec.layers.assign(static_cast<size_t>(meta.layers()),
                      LayerSpec{{Sublayer{norm, attention, {}}, Sublayer{norm, ffn, {}}}});
+  for (int64_t i = 0; i < std::ssize(spec.layers); ++i)  // GGUF may have a list, 0 where a layer has no attention
+    attn(spec.layers[static_cast<size_t>(i)]).kv_heads = meta.entry("num_key_value_heads", i, attention.heads);
   return spec;
 }
 

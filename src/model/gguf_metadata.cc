@@ -121,7 +121,7 @@ bool add_attention(const ModelSpec& spec, int64_t context, WindowPattern pattern
   if (first == nullptr) return pattern == WindowPattern::kNone;
   std::vector<int64_t> heads, kv_heads;
   for (const AttnSpec* a : attention) {
-    heads.push_back(a == nullptr ? 0 : a->heads);
+    heads.push_back(a == nullptr ? first->heads : a->heads);
     kv_heads.push_back(a == nullptr ? 0 : a->kv_heads);
   }
   keys.add_each("attention.head_count", heads);
@@ -144,6 +144,32 @@ bool add_attention(const ModelSpec& spec, int64_t context, WindowPattern pattern
   if (main != nullptr) add_rope(main->rope, context, keys);
   if (windowed != nullptr) keys.add_if_asked("rope_local_base_freq", windowed->rope.theta);
   return add_windows(attention, pattern, keys);
+}
+
+// Latent attention is stored as attention of one head over the cached vector; `_mla` says what it stands for.
+void add_latent(const ModelSpec& spec, int64_t context, Keys& keys) {
+  const MlaSpec* a = first_of(blocks_of<MlaSpec>(spec));
+  if (a == nullptr) return;
+  keys.add("attention.head_count", u32(a->heads));
+  keys.add("attention.head_count_kv", u32(1));
+  if (a->q_rank > 0) keys.add("attention.q_lora_rank", u32(a->q_rank));
+  keys.add("attention.kv_lora_rank", u32(a->kv_rank));
+  keys.add("attention.key_length", u32(a->kv_rank + a->rope_dim));
+  keys.add("attention.value_length", u32(a->kv_rank));
+  keys.add("attention.key_length_mla", u32(a->nope_dim + a->rope_dim));
+  keys.add("attention.value_length_mla", u32(a->v_dim));
+  RopeSpec rope = a->rope;
+  if (rope.kind == Kind::kYarn && rope.factor > 1) {
+    const float mscale = std::sqrt(a->scale * std::sqrt(static_cast<float>(a->nope_dim + a->rope_dim)));
+    keys.add("rope.scaling.yarn_log_multiplier", (mscale - 1) / std::log(rope.factor));
+    rope.attention_factor *= yarn_magnitude(rope.factor);
+  }
+  add_rope(rope, context, keys);
+  if (first_of(blocks_of<MoeFfn>(spec)) == nullptr) {  // asked for by readers even where there are no experts
+    keys.add("leading_dense_block_count", u32(std::ssize(spec.layers)));
+    keys.add("expert_feed_forward_length", u32(0));
+    keys.add("expert_shared_count", u32(0));
+  }
 }
 
 void add_feed_forward(const ModelSpec& spec, Keys& keys) {
@@ -175,6 +201,7 @@ void add_feed_forward(const ModelSpec& spec, Keys& keys) {
     keys.add("expert_group_used_count", u32(moe->top_groups));
   }
   const auto leading = std::ranges::find_if(experts, [](const MoeFfn* block) { return block != nullptr; });
+  keys.add_if_asked("interleave_moe_layer_step", u32(leading - experts.begin() + 1));
   for (const char* key : {"first_k_dense_replace", "moe_layer_start_index"})
     keys.add_if_asked(key, u32(leading - experts.begin()));
   keys.add_if_asked("moe_layer_interval", uint32_t{1});
@@ -231,6 +258,9 @@ struct ForgetStorage {
     moe.transposed = moe.turned_down = false;
   }
   void operator()(DenseFfn& ffn) const { forget_storage(ffn); }
+  void operator()(MlaSpec& a) const {
+    for (NormSpec* norm : {&a.q_norm, &a.kv_norm}) forget_storage(*norm);
+  }
   void operator()(auto&) const {}
 };
 
@@ -278,6 +308,10 @@ std::vector<GgufKey> gguf_keys(const ModelSpec& spec, int64_t context, WindowPat
   keys.add("vocab_size", u32(spec.dims.vocab));
   const NormSpec& norm = any_norm(spec);
   keys.add(norm.center ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon", norm.eps);
+  if (norm.center && first_of(blocks_of<MoeFfn>(spec)) != nullptr)  // PhiMoE's readers ask for this
+    keys.add("attention.layer_norm_rms_epsilon", norm.eps);
+  if (const ShortConvSpec* conv = first_of(blocks_of<ShortConvSpec>(spec)))
+    keys.add("shortconv.l_cache", u32(conv->conv));
   add_feed_forward(spec, keys);
   if (spec.head.softcap > 0) keys.add("final_logit_softcapping", spec.head.softcap);
   keys.add_if_asked("embedding_multiplier", spec.embed.alpha);
@@ -285,6 +319,7 @@ std::vector<GgufKey> gguf_keys(const ModelSpec& spec, int64_t context, WindowPat
   keys.add_if_asked("logit_scale", spec.head.alpha);
   keys.add_if_asked("residual_multiplier", spec.layers.front().sub.front().scale);
   keys.add_if_asked("use_parallel_residual", spec.layers.front().sub.back().parallel);
+  add_latent(spec, context, keys);
   if (!add_attention(spec, context, pattern, keys)) return {};
   return keys.take();
 }

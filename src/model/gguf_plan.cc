@@ -118,7 +118,10 @@ GgufPlan::GgufPlan(const std::string& architecture, const ModelSpec& spec, const
 }
 
 PlannedTensor& GgufPlan::planned(const std::string& canonical, int64_t layer, const Shape& shape) {
-  const std::string name = gguf_tensor_name(architecture_, canonical, layer);
+  const bool beside =
+      canonical.starts_with("attn.norm.") && spec_.layers[static_cast<size_t>(layer)].sub.back().pre.present;
+  const std::string name =
+      gguf_tensor_name(architecture_, beside ? "attn.norm+" + canonical.substr(9) : canonical, layer);
   if (name.empty()) {
     fail(ErrorKind::kUnsupported, "GGUF has no name, or Baize knows none, for the tensor {}{}", canonical,
          layer < 0 ? "" : fmt::format(" of layer {}", layer));
@@ -140,12 +143,14 @@ void GgufPlan::add(const FoundTensor& found) {
     return add_expert(found, "moe.all" + stem.substr(3) + end);
   if (stem.ends_with("_norm.head")) return add_head_norm(found, stem.substr(0, stem.rfind('.')) + end);
   if (stem.starts_with("moe.all.")) return add_all_experts(found, stem, end);
+  if (stem == "mla.kv_b") return add_latent(found);
   const SourceTensor& tensor = *found.tensor;
   PlannedPart part{as_matrix(tensor)};
   Shape shape = tensor.shape;
   const bool matrix = tensor.shape.rank() == 2;
   part.transposed = spec_.transposed && matrix && found.layer >= 0 && !is_norm(stem);
   if (part.transposed) shape = {tensor.shape[1], tensor.shape[0]};
+  if (stem == "rec.conv") shape = {tensor.shape[0], tensor.shape.elements() / tensor.shape[0]};
   if (matrix && tensor.shape[0] == 1) shape = {tensor.shape[1]};  // GGUF's readers want a vector
   planned(found.canonical, found.layer, shape).parts.push_back(std::move(part));
 }
@@ -157,6 +162,20 @@ void GgufPlan::add_expert(const FoundTensor& found, const std::string& all) {
   const Shape& one = found.tensor->shape;
   const Shape shape = one.rank() == 2 ? Shape{moe->experts, one[0], one[1]} : Shape{moe->experts, one[0]};
   planned(all, found.layer, shape).parts.push_back({as_matrix(*found.tensor)});
+}
+
+// What makes keys and values of the latent vector, in one matrix: apart, a head each, with the keys turned.
+void GgufPlan::add_latent(const FoundTensor& found) {
+  const MlaSpec* a = block_of<MlaSpec>(spec_, found.layer);
+  BAIZE_CHECK(a != nullptr);
+  const int64_t rows = a->nope_dim + a->v_dim;
+  const auto take = [&](const char* name, const Shape& shape, int64_t first, int64_t count, bool turned) {
+    PlannedTensor& tensor = planned(name, found.layer, shape);
+    for (int64_t h = 0; h < a->heads; ++h)
+      tensor.parts.push_back({rows_of(*found.tensor, h * rows + first, count), turned});
+  };
+  take("mla.k_b.weight", {a->heads, a->kv_rank, a->nope_dim}, 0, a->nope_dim, true);
+  take("mla.v_b.weight", {a->heads, a->v_dim, a->kv_rank}, a->nope_dim, a->v_dim, false);
 }
 
 // The norm of one head of many, stored apart: another row of the tensor of all.

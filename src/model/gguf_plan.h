@@ -47,6 +47,7 @@ class GgufPlan {
  private:
   void add(const FoundTensor& found);
   void add_expert(const FoundTensor& found, const std::string& all);
+  void add_latent(const FoundTensor& found);
   void add_head_norm(const FoundTensor& found, const std::string& all);
   void add_all_experts(const FoundTensor& found, const std::string& stem, const std::string& end);
   PlannedTensor& planned(const std::string& canonical, int64_t layer, const Shape& shape);

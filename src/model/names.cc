@@ -10,81 +10,6 @@ namespace baize {
 
 namespace {
 
-struct KeyRow {
-  std::string_view hf;
-  std::string_view gguf;
-  std::string_view other{};  // of architectures that spell it in another way
-};
-
-constexpr KeyRow kKeys[] = {
-    {"hidden_size", "embedding_length"},
-    {"num_hidden_layers", "block_count"},
-    {"num_attention_heads", "attention.head_count"},
-    {"num_key_value_heads", "attention.head_count_kv"},
-    {"head_dim", "attention.key_length"},
-    {"intermediate_size", "feed_forward_length"},
-    {"rms_norm_eps", "attention.layer_norm_rms_epsilon", "attention.layer_norm_epsilon"},
-    {"layer_norm_eps", "attention.layer_norm_epsilon"},
-    {"max_position_embeddings", "context_length"},
-    {"sliding_window", "attention.sliding_window"},
-    {"sliding_window_pattern", "attention.sliding_window_pattern"},
-    {"attn_logit_softcapping", "attn_logit_softcapping"},
-    {"final_logit_softcapping", "final_logit_softcapping"},
-    {"attention_scale", "attention.scale"},
-    {"num_experts", "expert_count"},
-    {"num_experts_per_tok", "expert_used_count"},
-    {"moe_intermediate_size", "expert_feed_forward_length"},
-    {"shared_expert_intermediate_size", "expert_shared_feed_forward_length"},
-    {"num_shared_experts", "expert_shared_count"},
-    {"norm_topk_prob", "expert_weights_norm"},
-    {"routed_scaling_factor", "expert_weights_scale"},
-    {"first_k_dense_replace", "leading_dense_block_count"},
-    {"n_group", "expert_group_count"},
-    {"topk_group", "expert_group_used_count"},
-    {"embedding_multiplier", "embedding_scale"},
-    {"residual_multiplier", "residual_scale"},
-    {"attention_multiplier", "attention.scale"},
-    {"logits_scaling", "logit_scale"},
-    {"logit_scale", "logit_scale"},
-    {"clip_qkv", "attention.clamp_kqv"},
-    {"alibi_bias_max", "attention.max_alibi_bias"},
-    {"use_parallel_residual", "use_parallel_residual"},
-    {"shared_intermediate_size", "expert_shared_feed_forward_length"},
-    {"moe_layer_start_index", "leading_dense_block_count"},
-    {"moe_layer_interval", "interleave_moe_layer_step"},
-    {"rope_theta", "rope.freq_base"},
-    {"rope_local_base_freq", "rope.freq_base_swa"},
-    {"rope_dim", "rope.dimension_count"},
-    {"rope_scaling_type", "rope.scaling.type"},
-    {"rope_scaling_factor", "rope.scaling.factor"},
-    {"rope_scale_linear", "rope.scale_linear"},
-    {"rope_attention_factor", "rope.scaling.attn_factor"},
-    {"rope_beta_fast", "rope.scaling.yarn_beta_fast"},
-    {"rope_beta_slow", "rope.scaling.yarn_beta_slow"},
-    {"original_max_position_embeddings", "rope.scaling.original_context_length"},
-};
-
-// Other spellings of keys in config.json, tried in order when the key itself is missing.
-struct AliasRow {
-  std::string_view key;
-  std::array<std::string_view, 6> others;
-};
-
-constexpr AliasRow kAliases[] = {
-    {"hidden_size", {"n_embd", "d_model"}},
-    {"num_hidden_layers", {"n_layer", "n_layers", "num_layers"}},
-    {"num_attention_heads", {"n_head", "n_heads", "num_heads", "attention_heads"}},
-    {"intermediate_size", {"n_inner", "ffn_dim", "ffn_hidden_size"}},
-    {"max_position_embeddings", {"n_positions", "max_seq_len", "model_max_length", "context_length", "n_ctx"}},
-    {"rms_norm_eps", {"layer_norm_epsilon", "layer_norm_eps", "norm_eps", "norm_epsilon", "layernorm_epsilon"}},
-    {"hidden_act", {"activation_function", "activation", "afn", "mlp_hidden_act"}},
-    {"num_experts", {"num_local_experts", "n_routed_experts", "moe_num_experts"}},
-    {"num_experts_per_tok", {"moe_topk", "moe_k", "num_experts_per_token", "top_k_experts"}},
-    {"num_shared_experts", {"n_shared_experts", "moe_num_shared_experts"}},
-    {"n_group", {"num_expert_group"}},
-    {"routed_scaling_factor", {"route_scale", "router_scaling_factor", "moe_routed_scaling_factor"}},
-};
-
 // Canonical stem, then its spellings; the first that exists is taken. ".weight" and ".bias" are appended ("_weight",
 // "_bias" or, for a weight, nothing where the file has it so). "M." stands for the model prefix, "L." for the layer
 // prefix, "E" for the expert.
@@ -180,6 +105,8 @@ constexpr TensorRow kTensors[] = {
     {"mla.kv_a", {"L.self_attn.kv_a_proj_with_mqa"}, {"L.attn_kv_a_mqa"}},
     {"mla.kv_norm", {"L.self_attn.kv_a_layernorm"}, {"L.attn_kv_a_norm"}},
     {"mla.kv_b", {"L.self_attn.kv_b_proj"}, {"L.attn_kv_b"}},
+    {"mla.k_b", {}, {"L.attn_k_b"}},
+    {"mla.v_b", {}, {"L.attn_v_b"}},
     {"shared_kv", {"L.attn.wkv", "L.self_attn.kv_proj"}, {}},
     {"shared_kv.norm", {"L.attn.kv_norm", "L.attn.norm", "L.self_attn.kv_norm"}, {}},
     {"shared_kv.o_a", {"L.attn.wo_a", "L.self_attn.o_a_proj"}, {}},
@@ -415,13 +342,24 @@ constexpr std::string_view kIgnoredParts[] = {
     "audio_tower.",        "model.embed_vision.",      "model.embed_audio.",  "multi_modal_projector.",
     "masked_bias",         "self_attn.diagonal_decay", "self_attn.key_decay", "self_attn.query_decay"};
 
-// Architectures whose files spell a tensor in another way than most.
+// Architectures whose files spell a tensor in another way than most. "+": a norm beside a second one of the same input.
 struct OwnSpelling {
   std::string_view architecture, canonical, gguf;
 };
-constexpr OwnSpelling kOwnSpellings[] = {{"gpt-oss", "ffn.norm", "L.post_attention_norm"},
-                                         {"seed_oss", "ffn.norm", "L.post_attention_norm"},
-                                         {"glm4moe", "ffn.norm", "L.post_attention_norm"}};
+constexpr OwnSpelling kOwnSpellings[] = {
+    {"gpt-oss", "ffn.norm", "L.post_attention_norm"}, {"seed_oss", "ffn.norm", "L.post_attention_norm"},
+    {"glm4moe", "ffn.norm", "L.post_attention_norm"}, {"falcon", "ffn.norm", "L.attn_norm"},
+    {"falcon", "attn.norm+", "L.attn_norm_2"},        {"dbrx", "ffn.norm", "L.attn_output_norm"},
+    {"lfm2", "final_norm", "token_embd_norm"},        {"lfm2", "rec.in", "L.shortconv.in_proj"},
+    {"lfm2", "rec.conv", "L.shortconv.conv"},         {"lfm2", "rec.out", "L.shortconv.out_proj"},
+    {"lfm2moe", "final_norm", "token_embd_norm"},     {"lfm2moe", "rec.in", "L.shortconv.in_proj"},
+    {"lfm2moe", "rec.conv", "L.shortconv.conv"},      {"lfm2moe", "rec.out", "L.shortconv.out_proj"}};
+
+std::string_view gguf_architecture_of(const Checkpoint& checkpoint) {
+  const auto it = checkpoint.metadata().find("general.architecture");
+  return it != checkpoint.metadata().end() && it->is_string() ? std::string_view(it->get_ref<const std::string&>())
+                                                              : "";
+}
 
 const TensorRow& row_of(std::string_view stem) {
   for (const TensorRow& row : kTensors) {
@@ -432,37 +370,17 @@ const TensorRow& row_of(std::string_view stem) {
 
 }  // namespace
 
-std::string_view gguf_key(std::string_view hf_key) {
-  for (const KeyRow& row : kKeys) {
-    if (row.hf == hf_key) return row.gguf;
-  }
-  return {};
-}
-
-std::string_view gguf_other_key(std::string_view hf_key) {
-  for (const KeyRow& row : kKeys) {
-    if (row.hf == hf_key) return row.other;
-  }
-  return {};
-}
-
 std::string gguf_tensor_name(std::string_view architecture, std::string_view canonical, int64_t layer) {
   const size_t dot = canonical.rfind('.');
-  std::string_view spelling = row_of(canonical.substr(0, dot)).gguf.front();
+  const std::string_view stem = canonical.substr(0, dot);
+  std::string_view spelling = row_of(stem.ends_with('+') ? stem.substr(0, dot - 1) : stem).gguf.front();
   for (const OwnSpelling& own : kOwnSpellings) {
-    if (own.architecture == architecture && own.canonical == canonical.substr(0, dot)) spelling = own.gguf;
+    if (own.architecture == architecture && own.canonical == stem) spelling = own.gguf;
   }
   if (spelling.empty()) return {};
   const std::string_view end = canonical.substr(dot);
   if (spelling.starts_with("L.")) return fmt::format("blk.{}.{}{}", layer, spelling.substr(2), end);
   return fmt::format("{}{}", spelling, end);
-}
-
-std::span<const std::string_view> key_aliases(std::string_view key) {
-  for (const AliasRow& row : kAliases) {
-    if (row.key == key) return row.others;
-  }
-  return {};
 }
 
 TensorNames::TensorNames(const Checkpoint& checkpoint, std::span<const std::string> stored, bool dry)
@@ -504,6 +422,11 @@ std::vector<std::string> TensorNames::spellings(std::string_view canonical, int6
     if (end == "weight") names.push_back(name);
   };
   if (gguf) {
+    const std::string_view architecture = gguf_architecture_of(checkpoint_);
+    for (const OwnSpelling& own : kOwnSpellings) {
+      const bool same = own.canonical == row.canonical || own.canonical == std::string(row.canonical) + "+";
+      if (own.architecture == architecture && same) add(own.gguf);
+    }
     for (const std::string_view spelling : row.gguf) add(spelling);
   } else {
     for (const std::string_view spelling : row.hf) add(spelling);

@@ -24,9 +24,11 @@ using test::TempFolder;
 std::string golden(const std::string& name) { return std::string(BAIZE_GOLDENS_DIR) + "/" + name; }
 
 // Cases that say what no GGUF key says, with a word of the refusal.
-const std::pair<std::string, std::string> kRefused[] = {{"bloom+post", "from_normed"},  {"gpt2+scale", "activation"},
-                                                        {"llama+rope_dynamic", "rope"}, {"qwen2_moe+sparse", "ffn"},
-                                                        {"qwen3_moe+norm", "ffn"},      {"smollm3+nope", "rope"}};
+const std::pair<std::string, std::string> kRefused[] = {
+    {"falcon+alibi", "alibi"},      {"llama4_text+temp", "temperature"},
+    {"bloom+post", "from_normed"},  {"gpt2+scale", "activation"},
+    {"llama+rope_dynamic", "rope"}, {"qwen2_moe+sparse", "ffn"},
+    {"qwen3_moe+norm", "ffn"},      {"smollm3+nope", "rope"}};
 
 std::vector<std::string> convertible_cases() {
   std::vector<std::string> cases;

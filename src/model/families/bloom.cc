@@ -44,15 +44,16 @@ static ModelSpec falcon(const Meta& file) {
   const Meta meta =
       file.with_defaults({{"intermediate_size", 4 * file.integer("hidden_size")}, {"max_position_embeddings", 2048}});
   ModelSpec spec = layer_norm_like(meta, "gelu");
-  spec.head.tied = meta.flag("tie_word_embeddings", true);
+  spec.head.tied = !meta.gguf() && meta.flag("tie_word_embeddings", true);
   const bool grouped = meta.flag("new_decoder_architecture", false), alibi = meta.flag("alibi", false);
   const bool parallel = grouped || meta.flag("parallel_attn", true);
-  const bool one_norm = grouped ? meta.integer("num_ln_in_parallel_attn", 2) == 1 : parallel;
+  const bool second = meta.checkpoint().find("blk.0.attn_norm_2.weight") != nullptr;
+  const bool one_norm = meta.gguf() ? !second : grouped ? meta.integer("num_ln_in_parallel_attn", 2) == 1 : parallel;
   for (LayerSpec& layer : spec.layers) {
     AttnSpec& a = attn(layer);
     const bool single = meta.flag("multi_query", true) && !grouped;
-    a.kv_heads = grouped ? meta.integer("num_kv_heads", a.heads) : single ? 1 : a.heads;
-    a.layout.groups = single ? 1 : a.kv_heads;
+    if (!meta.gguf()) a.kv_heads = grouped ? meta.integer("num_kv_heads", a.heads) : single ? 1 : a.heads;
+    a.layout.groups = single || meta.gguf() ? 1 : a.kv_heads;
     if (alibi) {  // scaled like the scores; the reference (transformers 5.17, eager) adds it in the mask and again here
       a.rope = {};
       a.alibi = 8;
@@ -63,7 +64,7 @@ static ModelSpec falcon(const Meta& file) {
   }
   return spec;
 }
-FAMILY(falcon, ("FalconForCausalLM", "RWForCausalLM"), ());
+FAMILY(falcon, ("FalconForCausalLM", "RWForCausalLM"), ("falcon"));
 STORES(falcon, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 }  // namespace baize

@@ -2,6 +2,7 @@
 // Youtu-LLM (Tencent 2025: dense) and MiniCPM3 (2024: multipliers) have the same attention.
 #include <cmath>
 
+#include "base/error.h"
 #include "model/family.h"
 
 namespace baize {
@@ -19,8 +20,8 @@ ModelSpec latent_like(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   MlaSpec a;
   a.heads = meta.integer("num_attention_heads");
-  a.nope_dim = meta.integer("qk_nope_head_dim");
   a.rope_dim = meta.integer("qk_rope_head_dim");
+  a.nope_dim = meta.gguf() ? meta.integer("qk_head_dim") - a.rope_dim : meta.integer("qk_nope_head_dim");
   a.v_dim = meta.integer("v_head_dim");
   a.q_rank = meta.integer("q_lora_rank", 0);
   a.kv_rank = meta.integer("kv_lora_rank");
@@ -32,7 +33,31 @@ ModelSpec latent_like(const Meta& meta) {
   return spec;
 }
 
+// GGUF has one name for all of DeepSeek's kin. `mscale` of the rotation is the scores', so that the rotation itself has
+// none, and the keys say how experts are chosen; files older than that key have a bias of the choice where it is V3's.
+static ModelSpec deepseek_gguf(const Meta& meta) {
+  ModelSpec spec = latent_like(meta);
+  for (LayerSpec& layer : spec.layers) {
+    MlaSpec& a = mla(layer);
+    if (a.rope.kind != RopeSpec::Kind::kYarn || !meta.has("rope_yarn_log_multiplier")) continue;
+    const float mscale = 1 + meta.number("rope_yarn_log_multiplier") * std::log(a.rope.factor);
+    a.scale *= mscale * mscale;
+    a.rope.attention_factor = meta.number("rope_attention_factor", 1);
+  }
+  if (meta.integer("num_experts", 0) == 0) return spec;
+  const bool bias = meta.checkpoint().find(fmt::format("blk.{}.exp_probs_b.bias", meta.layers() - 1)) != nullptr;
+  const bool sigmoid = meta.integer("expert_gating_func", bias ? 2 : 1) == 2;
+  MoeFfn experts = sigmoid_moe(meta);
+  experts.renormalise = meta.flag("norm_topk_prob", false);
+  experts.score = sigmoid ? RouteArgs::Score::kSigmoid : RouteArgs::Score::kSoftmax;
+  experts.group_by_two = sigmoid;
+  if (!sigmoid) experts.norm_min = 0;
+  use_experts(meta, spec, experts);
+  return spec;
+}
+
 static ModelSpec deepseek_v2(const Meta& meta) {
+  if (meta.gguf()) return deepseek_gguf(meta);
   ModelSpec spec = latent_like(meta);
   MoeFfn moe = moe_like(meta);
   moe.renormalise = false;
@@ -44,7 +69,7 @@ static ModelSpec deepseek_v2(const Meta& meta) {
   use_experts(meta, spec, moe);
   return spec;
 }
-FAMILY(deepseek_v2, ("DeepseekV2ForCausalLM"), ());
+FAMILY(deepseek_v2, ("DeepseekV2ForCausalLM"), ("deepseek2"));
 
 static ModelSpec deepseek_v3(const Meta& meta) {
   ModelSpec spec = latent_like(meta);
@@ -53,9 +78,11 @@ static ModelSpec deepseek_v3(const Meta& meta) {
 }
 FAMILY(deepseek_v3, ("DeepseekV3ForCausalLM", "Glm4MoeLiteForCausalLM"), ());
 STORES(deepseek_v3, "moe.choice.bias");
+WRITTEN_AS(deepseek_v3, "deepseek2");
 
 static ModelSpec youtu(const Meta& meta) { return latent_like(meta); }
 FAMILY(youtu, ("YoutuForCausalLM"), ());
+WRITTEN_AS(youtu, "deepseek2");
 
 static ModelSpec minicpm3(const Meta& file) {
   ModelSpec spec = latent_like(file.with_defaults({{"rope_interleave", false}}));

@@ -7,7 +7,7 @@ namespace baize {
 
 static ModelSpec lfm2(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
-  spec.head.tied = meta.flag("tie_word_embeddings", meta.flag("tie_embedding", true));
+  spec.head.tied = !meta.gguf() && meta.flag("tie_word_embeddings", meta.flag("tie_embedding", true));
   norm_qk(spec);
   const ShortConvSpec conv{.width = spec.dims.hidden, .conv = meta.integer("conv_L_cache", 3)};
   for (size_t i = 0; i < spec.layers.size(); ++i) {
@@ -18,11 +18,13 @@ static ModelSpec lfm2(const Meta& meta) {
       const int64_t step = meta.positive("block_multiple_of", 256);
       feed.ff = (static_cast<int64_t>(std::min(wide, 1e12f)) + step - 1) / step * step;
     }
-    if (meta.text_at("layer_types", static_cast<int64_t>(i), "") == "conv") spec.layers[i].sub[0].block = conv;
+    const bool no_keys = meta.gguf() && attn(spec.layers[i]).kv_heads == 0;
+    if (no_keys || meta.text_at("layer_types", static_cast<int64_t>(i), "") == "conv")
+      spec.layers[i].sub[0].block = conv;
   }
   return spec;
 }
-FAMILY(lfm2, ("Lfm2ForCausalLM"), ());
+FAMILY(lfm2, ("Lfm2ForCausalLM"), ("lfm2"));
 
 static ModelSpec lfm2_moe(const Meta& meta) {
   ModelSpec spec = lfm2(meta);
@@ -31,7 +33,7 @@ static ModelSpec lfm2_moe(const Meta& meta) {
   use_experts(meta, spec, moe, meta.integer("num_dense_layers", 2));
   return spec;
 }
-FAMILY(lfm2_moe, ("Lfm2MoeForCausalLM"), ());
+FAMILY(lfm2_moe, ("Lfm2MoeForCausalLM"), ("lfm2moe"));
 STORES(lfm2_moe, "moe.choice.bias");
 
 }  // namespace baize

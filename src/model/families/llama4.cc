@@ -9,17 +9,19 @@ static ModelSpec llama4(const Meta& meta) {
   ModelSpec spec = llama_like(meta);
   MoeFfn moe = moe_like(meta);
   moe.score = RouteArgs::Score::kSigmoid;
-  moe.weigh_input = moe.transposed = true;
+  moe.weigh_input = true;
+  moe.transposed = !meta.gguf();
   moe.shared.ff = moe.expert.ff;
   const int64_t interval = meta.positive("no_rope_layer_interval", 4),
                 step = meta.positive("interleave_moe_layer_step", 1);
+  const bool maverick = meta.gguf() && moe.experts == 128;  // GGUF has no key for the missing norms
   for (size_t i = 0; i < spec.layers.size(); ++i) {
     AttnSpec& a = attn(spec.layers[i]);
     const auto index = static_cast<int64_t>(i);
     if (meta.entry("no_rope_layers", index, (index + 1) % interval) != 0) {
       a.rope.interleaved = a.chunked = true;
       a.window = meta.integer("attention_chunk_size", 8192);
-      if (meta.flag("use_qk_norm", true)) {
+      if (meta.flag("use_qk_norm", !maverick)) {
         a.q_norm = a.k_norm = {.present = true, .eps = spec.final_norm.eps, .weightless = true};
         a.norm_last = true;
       }
@@ -37,7 +39,7 @@ static ModelSpec llama4(const Meta& meta) {
   }
   return spec;
 }
-FAMILY(llama4, ("Llama4ForCausalLM", "Llama4ForConditionalGeneration"), ());
+FAMILY(llama4, ("Llama4ForCausalLM", "Llama4ForConditionalGeneration"), ("llama4"));
 
 static ModelSpec aria(const Meta& file) {
   const Meta meta = file.with_defaults({{"moe_num_shared_experts", 2}});
@@ -56,15 +58,15 @@ static ModelSpec dbrx(const Meta& file) {
   ModelSpec spec = llama_like(meta.with_defaults({{"rms_norm_eps", 1e-5}}));
   for_each_norm(spec, [](NormSpec& norm) { norm.center = true; });
   MoeFfn moe = moe_like(meta.with_defaults({{"num_experts_per_tok", meta.integer("moe_top_k", 4)}}));
-  moe.renormalise = meta.has("moe_normalize_expert_weights");
-  moe.turned_down = true;
+  moe.renormalise = meta.gguf() || meta.has("moe_normalize_expert_weights");
+  moe.turned_down = !meta.gguf();
   for (LayerSpec& layer : spec.layers) {
-    attn(layer).kv_heads = meta.integer("kv_n_heads", 1);
+    attn(layer).kv_heads = meta.integer("kv_n_heads", meta.gguf() ? attn(layer).kv_heads : 1);
     attn(layer).clip = meta.number("clip_qkv", 0);
   }
   use_experts(meta, spec, moe);
   return spec;
 }
-FAMILY(dbrx, ("DbrxForCausalLM"), ());
+FAMILY(dbrx, ("DbrxForCausalLM"), ("dbrx"));
 
 }  // namespace baize

@@ -47,7 +47,7 @@ static ModelSpec phimoe(const Meta& meta) {
   for (LayerSpec& layer : spec.layers) moe(layer).sparse_mixer = meta.number("router_jitter_noise", 0.01f);
   return spec;
 }
-FAMILY(phimoe, ("PhimoeForCausalLM", "PhiMoEForCausalLM"), ());
+FAMILY(phimoe, ("PhimoeForCausalLM", "PhiMoEForCausalLM"), ("phimoe"));
 STORES(phimoe, "attn.norm.bias", "ffn.norm.bias", "final_norm.bias");
 
 }  // namespace baize

@@ -52,14 +52,14 @@ void run(const MoeBlock& block, const Step& step, const Tensor& x, const Tensor&
     ops.norm(stream, norm, own);
     return own;
   };
+  const Tensor routed = normed(block.routed_norm, mutated("moe.routed_norm"));
+  const Tensor judged = normed(block.router_norm, mutated("moe.router_norm"));
   const Tensor logits = ops.temp(x.dtype, {input.rows, block.router.shape.n});
   const Routing routing{ops.temp(DType::kI32, {input.rows, block.route.top_k}),
                         ops.temp(DType::kF32, {input.rows, block.route.top_k})};
-  ops.linear({&block.router, 1}, normed(block.router_norm, mutated("moe.router_norm")), logits,
-             {.softcap = block.router_softcap});
+  ops.linear({&block.router, 1}, judged, logits, {.softcap = block.router_softcap});
   ops.route(block.route, logits, routing);
-  ops.experts({block.gate, block.up, block.down, block.activation, block.weigh_input},
-              normed(block.routed_norm, mutated("moe.routed_norm")), routing, out);
+  ops.experts({block.gate, block.up, block.down, block.activation, block.weigh_input}, routed, routing, out);
   if (block.routed_post.present() && !mutated("moe.routed_post")) ops.norm(out, block.routed_post, out);
   if (block.shared.ff > 0 && !mutated("moe.shared")) {
     const Tensor shared = ops.temp(x.dtype, out.shape);

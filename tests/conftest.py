@@ -39,6 +39,19 @@ class Baize:
         return done.stderr
 
 
+FIGURES = pytest.StashKey[list]()  # lines that tests want printed at the end
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    for line in config.stash.get(FIGURES, []):
+        terminalreporter.write_line(line)
+
+
+@pytest.fixture
+def figures(pytestconfig):
+    return pytestconfig.stash.setdefault(FIGURES, [])
+
+
 @pytest.fixture(scope="session")
 def program():
     return Path(os.environ.get("BAIZE", ROOT / "build/baize"))

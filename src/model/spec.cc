@@ -256,7 +256,7 @@ void check_block(const MambaSpec& m) {
 
 void check_block(const ShortConvSpec& c) {
   check_range("convolution channels", c.width, 1, kMaxDim);
-  check_range("convolution width", c.conv, 1, 1 << 10);
+  check_range("convolution width", c.conv, 2, 1 << 10);  // of 1 it would remember nothing
 }
 
 void check_block(const LruSpec& r) {

@@ -34,13 +34,16 @@ def inspected(baize, name, context=None):
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-def test_parameters_are_those_that_were_counted_elsewhere(baize, name):
+def test_parameters_are_those_that_were_counted_elsewhere(baize, name, figures):
     said = inspected(baize, name)
     difference = UNEQUAL.get(name, "0").split(",")[0]
     if difference == "refused":
         assert not isinstance(said, dict), "no longer refused"
         return
     assert isinstance(said, dict), said.stderr
+    token = said["token"][0]
+    figures.append(f"{name}: {said['parameters']:,} parameters, {said['cache']['bytes_per_token']:,} bytes of cache and "
+                   f"{token['flops'] / 1e9:.3g} GFLOP a token")
     counted = SOURCES[name]["counted_by_transformers"] or SOURCES[name]["parameters"]
     assert counted is None or said["parameters"] == counted + int(difference)
     assert said["token"][0]["flops"] > said["parameters"] // 1000

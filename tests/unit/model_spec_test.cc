@@ -198,7 +198,10 @@ TEST(BadCheckpoint, EveryNumberOfEveryFamilyMayBeWrong) {
         edited[key] = wrong;
         std::ofstream(folder / "config.json") << edited;
         try {
-          make_spec(*open_checkpoint(folder.string()));
+          const ModelSpec spec = make_spec(*open_checkpoint(folder.string()));
+          for (const StateNeed& need : state_needs(spec, Precision())) {
+            EXPECT_GT(need.bytes, 0) << entry.path() << " " << key << " = " << wrong;
+          }
         } catch (const Error& e) {
           EXPECT_THAT(e.what(), Not(HasSubstr("std::"))) << entry.path() << " " << key;
           ++refused;

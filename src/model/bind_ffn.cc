@@ -49,21 +49,29 @@ FfnBlock Binder::ffn(const DenseFfn& spec, const std::string& stem, int64_t laye
 
 FfnBlock Binder::bind_block(const DenseFfn& spec, int64_t layer, float scale) { return ffn(spec, "ffn", layer, scale); }
 
-void Binder::experts_apart(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block) {
+std::vector<float> Binder::expert_scales(const MoeFfn& spec, int64_t layer, float scale) {
+  std::vector<float> scales = vector("moe.expert_scale.weight", spec.experts, layer);
+  if (scales.empty() || mutated("moe.expert_scale")) scales.assign(static_cast<size_t>(spec.experts), 1.0f);
+  for (float& s : scales) s *= scale;
+  return scales;
+}
+
+void Binder::experts_apart(const MoeFfn& spec, int64_t layer, std::span<const float> scales, MoeBlock& block) {
   for (int64_t e = 0; e < spec.experts; ++e) {
     const Place place{.layer = layer, .expert = e};
     if (spec.expert.gated) block.gate.push_back(linear("moe.gate", spec.expert.ff, hidden(), place));
     block.up.push_back(linear("moe.up", spec.expert.ff, hidden(), place));
+    const float scale = scales[static_cast<size_t>(e)];
     block.down.push_back(linear("moe.down", hidden(), spec.expert.ff, {.layer = layer, .alpha = scale, .expert = e}));
   }
 }
 
 // One tensor of all experts is [experts, n, k], or [experts, k, n] where `transposed`; or the same as a matrix.
-void Binder::experts_together(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block) {
+void Binder::experts_together(const MoeFfn& spec, int64_t layer, std::span<const float> scales, MoeBlock& block) {
   const int64_t ff = spec.expert.ff;
   std::vector<int64_t> rows;
   for (int64_t r = 0; spec.expert.pairs && r < 2 * ff; ++r) rows.push_back(r < ff ? 2 * r : 2 * (r - ff) + 1);
-  const auto bind_all = [&](const std::string& name, int64_t n, int64_t k, bool turned, float alpha,
+  const auto bind_all = [&](const std::string& name, int64_t n, int64_t k, bool turned, std::span<const float> alphas,
                             std::vector<Linear>& to) {
     const SourceTensor& stored = names_.need(name + ".weight", layer);
     if (stored.shape.elements() != spec.experts * n * k) checked(stored, {spec.experts, n, k});
@@ -80,16 +88,17 @@ void Binder::experts_together(const MoeFfn& spec, int64_t layer, float scale, Mo
       for (int64_t r = 0; !biases.empty() && r < n; ++r) {
         own.push_back(biases[static_cast<size_t>(e * n + (order ? rows[static_cast<size_t>(r)] : r))]);
       }
+      const float alpha = alphas.empty() ? 1 : alphas[static_cast<size_t>(e)];
       to.push_back(linear_of(*one, name, {.layer = layer, .alpha = alpha, .expert = e}, own));
     }
   };
   if (names_.find("moe.all.gate_up.weight", layer) != nullptr) {
-    bind_all("moe.all.gate_up", 2 * ff, hidden(), spec.transposed, 1, block.up);
+    bind_all("moe.all.gate_up", 2 * ff, hidden(), spec.transposed, {}, block.up);
   } else {
-    if (spec.expert.gated) bind_all("moe.all.gate", ff, hidden(), false, 1, block.gate);
-    bind_all("moe.all.up", ff, hidden(), false, 1, block.up);
+    if (spec.expert.gated) bind_all("moe.all.gate", ff, hidden(), false, {}, block.gate);
+    bind_all("moe.all.up", ff, hidden(), false, {}, block.up);
   }
-  bind_all("moe.all.down", hidden(), ff, spec.transposed || spec.turned_down, scale, block.down);
+  bind_all("moe.all.down", hidden(), ff, spec.transposed || spec.turned_down, scales, block.down);
 }
 
 // The experts of each token id, [vocabulary, top_k].
@@ -130,9 +139,12 @@ MoeBlock Binder::bind_block(const MoeFfn& spec, int64_t layer, float scale) {
   // Where the choice's bias is stored as the router's, it is not added to the logits.
   const bool biased = names_.find("moe.router.bias", layer) != names_.find("moe.choice.bias", layer);
   const SourceTensor& router = checked(names_.need("moe.router.weight", layer), {spec.experts, hidden()});
-  block.router = linear_of(router, "moe.router", {.layer = layer},
+  block.router = linear_of(router, "moe.router", {.layer = layer, .alpha = spec.router_scale},
                            biased ? bias_of("moe.router", spec.experts, {.layer = layer}) : std::vector<float>());
   block.router_norm = norm(spec.router_norm, "moe.router_norm", hidden(), layer);
+  block.routed_norm = norm(spec.routed_norm, "moe.norm", hidden(), layer);
+  block.routed_post = norm(spec.routed_post, "moe.post_norm", hidden(), layer);
+  block.shared_post = norm(spec.shared_post, "moe.shared.post_norm", hidden(), layer);
   block.router_softcap = spec.router_softcap;
   RouteArgs& route = block.route;
   route.score = mutated("moe.score") ? RouteArgs::Score::kLogit : spec.score;
@@ -147,7 +159,7 @@ MoeBlock Binder::bind_block(const MoeFfn& spec, int64_t layer, float scale) {
   route.sparse_mixer = spec.sparse_mixer;
   if (!mutated("moe.choice_bias")) route.bias = small(vector("moe.choice.bias", spec.experts, layer));
   if (spec.hashed && !mutated("moe.hashed")) route.by_token = experts_by_token(spec, layer);
-  const float routed = scale * spec.routed_scale;
+  const std::vector<float> routed = expert_scales(spec, layer, scale * spec.routed_scale);
   const bool apart = names_.find("moe.up.weight", layer, 0) != nullptr;
   apart ? experts_apart(spec, layer, routed, block) : experts_together(spec, layer, routed, block);
   block.activation = activation(spec.expert, "moe", layer);

@@ -74,8 +74,10 @@ class Binder {
   void attention_norms(const AttnSpec& spec, int64_t layer, AttnBlock& block);
   ActArgs activation(const DenseFfn& spec, const std::string& stem, int64_t layer);
   Tensor experts_by_token(const MoeFfn& spec, int64_t layer);
-  void experts_apart(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block);
-  void experts_together(const MoeFfn& spec, int64_t layer, float scale, MoeBlock& block);
+  /// What each expert's result is multiplied by: its stored factor, if any, times `scale`.
+  std::vector<float> expert_scales(const MoeFfn& spec, int64_t layer, float scale);
+  void experts_apart(const MoeFfn& spec, int64_t layer, std::span<const float> scales, MoeBlock& block);
+  void experts_together(const MoeFfn& spec, int64_t layer, std::span<const float> scales, MoeBlock& block);
 
   /// Linears of the given widths under their own names, or one under the fused name; they read k values.
   LinearParts parts(const Fused& fused, int64_t k, int64_t layer);

@@ -222,7 +222,7 @@ void forward(const Model& model, const StepInput& input, Ops& ops, const StepOut
   Stream stream(model, input, ops);
   embed(model, input, ops, stream.x());
   stream.begin(model);
-  const Step step{input, ops, layer_inputs(model, input, ops, stream.x()), selection(model, input, ops)};
+  const Step step{input, ops, stream.x(), layer_inputs(model, input, ops, stream.x()), selection(model, input, ops)};
   for (const BoundLayer& layer : model.layers) {
     stream.begin_layer(layer);
     for (const BoundSublayer& sub : layer.sub) {

@@ -108,7 +108,8 @@ struct FfnBlock {
 
 struct MoeBlock {
   Linear router;
-  Norm router_norm;
+  Norm router_norm, routed_norm;  // of the stream
+  Norm routed_post, shared_post;
   float router_softcap = 0;
   RouteArgs route;
   std::vector<Linear> gate, up, down;  // one an expert; gate is empty where `up` holds both

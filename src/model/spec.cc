@@ -58,8 +58,8 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(DenseFfn, ff, activation, gated, limit, up_sh
                                    down_scale, pairs, turned, adapter)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(MoeFfn, experts, top_k, expert, shared, score, groups, top_groups, group_by_two,
                                    renormalise, norm_min, softmax_last, scale, sparse_mixer, router_softcap,
-                                   weigh_input, hashed, shared_scale, routed_scale, router_norm, transposed,
-                                   turned_down)
+                                   weigh_input, hashed, shared_scale, routed_scale, router_norm, routed_norm,
+                                   routed_post, shared_post, router_scale, transposed, turned_down)
 using RecurrenceKind = RecurrenceSpec::Kind;
 NLOHMANN_JSON_SERIALIZE_ENUM(RecurrenceKind, {{RecurrenceKind::kStateSpace, "state_space"},
                                               {RecurrenceKind::kDelta, "delta"},

@@ -161,7 +161,8 @@ struct AttnExpertsSpec {
   friend bool operator==(const AttnExpertsSpec&, const AttnExpertsSpec&) = default;
 };
 
-/// A mixture of experts, and one that every token passes (its width in `shared`, gated if its tensor exists).
+/// A mixture of experts, and one that every token passes (its width in `shared`, gated if its tensor exists). What an
+/// expert gives is multiplied by a factor of its own if the checkpoint has them.
 struct MoeFfn {
   int64_t experts = 0;
   int64_t top_k = 0;
@@ -180,7 +181,11 @@ struct MoeFfn {
   bool hashed = false;     // experts are chosen by token id
   float shared_scale = 1;  // of the shared expert, and of the routed ones:
   float routed_scale = 1;
-  NormSpec router_norm{};
+  // Experts beside a dense feed-forward, `shared` (Gemma 4): router and experts read the residual stream by norms of
+  // their own (absent: what the dense one reads), and what each half gives is normed before the sum.
+  NormSpec router_norm{}, routed_norm{};
+  NormSpec routed_post{}, shared_post{};
+  float router_scale = 1;    // of the router's logits
   bool transposed = false;   // expert matrices are stored [k, n]
   bool turned_down = false;  // or only the last one
   friend bool operator==(const MoeFfn&, const MoeFfn&) = default;

@@ -266,6 +266,14 @@ SPECIAL = {
             "rope_parameters": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64},
         },
     },
+    "gemma4_text": {
+        # Experts as in the published checkpoint: no inputs of the layers, values that are keys.
+        "experts_alone": {
+            "enable_moe_block": True, "num_experts": 8, "top_k_experts": 3, "moe_intermediate_size": 12,
+            "intermediate_size": 37, "hidden_size_per_layer_input": 0, "attention_k_eq_v": True,
+            "final_logit_softcapping": 30.0, "rms_norm_eps": 0.03,
+        },
+    },
     "glm_moe_dsa": {
         # Layers that share a choice.
         "shared": {"mlp_layer_types": ["dense", "dense", "sparse"], "indexer_types": ["full", "shared", "shared"]},
@@ -321,7 +329,8 @@ ADJUST = {
     ("recurrent_gemma", "short"): {"num_hidden_layers": 5, "block_types": ["recurrent", "recurrent", "attention"]},
     ("stablelm", "heads3"): {"hidden_size": 48},
     ("deepseek_v32", "latent_plain"): None, ("glm_moe_dsa", "latent_plain"): None, ("hy_v4", "latent_plain"): None,
-    ("gemma4_text", "enable_moe_block"): None,  # experts beside the dense FFN, with norms of their own: Baize refuses it
+    ("gemma4_text", "enable_moe_block"): {"top_k_experts": 2},
+    ("gemma4_text", "experts"): {"enable_moe_block": True, "top_k_experts": 3, "moe_intermediate_size": 11},
     ("minimax", "heads6"): {"block_size": 4},  # beyond half a head Baize uses the decays and not the rounded tables
     ("minimax", "heads5"): {"block_size": 3},
     ("laguna", "moe_apply_router_weight_on_input"): None,

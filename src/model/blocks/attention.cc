@@ -21,7 +21,7 @@ Tensor heads_of(const Tensor& t, int64_t begin, int64_t count) {
 // results lie side by side, and the second half's is subtracted.
 void attend_differentially(const AttnBlock& block, const Step& step, const Tensor& q, const KvView& kv,
                            const Tensor& attended) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   AttnArgs args = block.args;
   args.shape.heads /= 2;
   args.shape.kv_heads /= 2;
@@ -61,7 +61,7 @@ KvView store_mask(const AttnBlock::Mask& mask, const Step& step, const Tensor& v
 }  // namespace
 
 void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   const AttnShape& s = block.args.shape;
   const KvView& kv = input.kv[block.state];
   const Tensor all = ops.temp(x.dtype, {input.rows, block.qkv.n()});
@@ -94,7 +94,7 @@ void run(const AttnBlock& block, const Step& step, const Tensor& x, const Tensor
 }
 
 void choose(const IndexerBlock& block, const Step& step, const IndexerInput& in) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   const Ops::Scope scope(ops);
   const auto& [heads, head_dim, top_k] = block.args;
   const int64_t own = block.k.present() ? head_dim : 0;  // of its key
@@ -143,7 +143,7 @@ void run(const AttnExpertsBlock& block, const Step& step, const Tensor& x, const
 
 // Absorbed: queries are brought into the space of the compressed keys, and what is attended out of that of the values.
 void run(const MlaBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   const auto& [heads, nope_dim, rope_dim, kv_rank, rope] = block.latent;
   const int64_t width = nope_dim + rope_dim, stored = kv_rank + rope_dim, rows = input.rows;
   const KvView& view = input.kv[block.state];

@@ -9,6 +9,7 @@ namespace baize {
 struct Step {
   const StepInput& input;
   Ops& ops;
+  Tensor stream;          // [rows, hidden] of the residual's type, before what the block adds; valid where it is one
   Tensor layer_inputs{};  // [rows, layers * width]; absent: none
   Tensor selected{};      // i32 [rows, count]: what the last indexer chose; absent: there is none
 };

@@ -47,7 +47,7 @@ void add_entries(const CompressedAttnBlock& block, const Step& step, const Tenso
 }  // namespace
 
 void run(const CompressedAttnBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   const auto& [heads, kv_heads, head_dim] = block.args.shape;
   const int64_t rows = input.rows, width = heads * head_dim, groups = std::ssize(block.o_a), group = width / groups;
   const KvView& view = input.kv[block.state];

@@ -6,7 +6,7 @@ namespace baize {
 
 // The projections fill [conv channels: q|k|v in the order of `order`] [z] [b] [a], as far as the kind has them.
 void run(const RecurrenceBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   const KvView& state = input.kv[block.state];
   const RecurrenceArgs& args = block.args;
   const int64_t rows = input.rows, values = args.heads * args.value_dim, keys = args.key_heads * args.key_dim;
@@ -57,7 +57,7 @@ void run(const RecurrenceBlock& block, const Step& step, const Tensor& x, const 
 }
 
 void run(const MambaBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   const KvView& state = input.kv[block.state];
   const int64_t rows = input.rows, width = block.out.shape.k, rank = block.rank;
   const auto heads = static_cast<int64_t>(block.heads.size());
@@ -85,7 +85,7 @@ void run(const MambaBlock& block, const Step& step, const Tensor& x, const Tenso
 }
 
 void run(const ShortConvBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   const int64_t width = block.out.shape.k;
   const Tensor all = ops.temp(x.dtype, {input.rows, 3 * width});
   ops.linear({&block.in, 1}, x, all);
@@ -97,7 +97,7 @@ void run(const ShortConvBlock& block, const Step& step, const Tensor& x, const T
 }
 
 void run(const LruBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   const KvView& state = input.kv[block.state];
   const int64_t width = block.out.shape.k, blocks = static_cast<int64_t>(block.input_gate.size());
   const int64_t each = width / blocks;
@@ -117,7 +117,7 @@ void run(const LruBlock& block, const Step& step, const Tensor& x, const Tensor&
 }
 
 void run(const RwkvBlock& block, const Step& step, const Tensor& x, const Tensor& out) {
-  auto& [input, ops, layer_inputs, selected] = step;
+  auto& [input, ops, stream, layer_inputs, selected] = step;
   const KvView& state = input.kv[block.state];
   const Tensor before = ops.temp(x.dtype, x.shape), mixed = ops.temp(x.dtype, x.shape);
   const Tensor r = ops.temp(x.dtype, {input.rows, block.receptance.shape.n});

@@ -1,10 +1,22 @@
 // Gemma 4 (2026): norms with their 1, norms of values without weights, scores not scaled, wider
-// heads where attention sees everything, of which only some pairs turn, and a factor at the end of each layer.
+// heads where attention sees everything, of which only some pairs turn, and a factor at the end of each layer. Where
+// there are experts, they stand beside the dense feed-forward.
 #include <cmath>
 
 #include "model/family.h"
 
 namespace baize {
+
+// Router, experts and dense feed-forward read the same through norms of their own.
+static MoeFfn experts_beside(const Meta& meta, const ModelSpec& spec, const DenseFfn& dense) {
+  MoeFfn moe = moe_like(meta);
+  moe.shared = dense;
+  moe.expert.activation = dense.activation;
+  moe.renormalise = true;
+  moe.router_scale = 1 / std::sqrt(static_cast<float>(spec.dims.hidden));
+  moe.router_norm = moe.routed_norm = moe.routed_post = moe.shared_post = spec.final_norm;
+  return moe;
+}
 
 static ModelSpec gemma4(const Meta& file) {
   const Meta meta = file.with_defaults({{"head_dim", 256}});
@@ -37,14 +49,14 @@ static ModelSpec gemma4(const Meta& file) {
     a.v_norm.weightless = true;
     sandwich(layer);
     layer.scaled = true;
-    ffn(layer).activation = meta.activation("gelu_pytorch_tanh");
+    const Activation activation = ffn(layer).activation = meta.activation("gelu_pytorch_tanh");
+    if (meta.flag("enable_moe_block", false)) layer.sub.back().block = experts_beside(meta, spec, ffn(layer));
     if (spec.embed.layer_inputs == 0) continue;
-    layer.sub.push_back(
-        {.block = LayerInputSpec{spec.embed.layer_inputs, ffn(layer).activation}, .post = spec.final_norm});
+    layer.sub.push_back({.block = LayerInputSpec{spec.embed.layer_inputs, activation}, .post = spec.final_norm});
   }
   return spec;
 }
 FAMILY(gemma4, ("Gemma4ForCausalLM", "Gemma4UnifiedForCausalLM", "Gemma4ForConditionalGeneration"), ());
-STORES(gemma4, "layer.scale.weight");
+STORES(gemma4, "layer.scale.weight", "moe.expert_scale.weight");
 
 }  // namespace baize

@@ -3,6 +3,7 @@
 
 Usage: tools/fuzz.py [--seconds N] [NAME...]   tests/fuzz/NAME_fuzz.cc starts from the files of tests/fuzz/seeds/NAME/
 and MORE_SEEDS.
+Seeds of chance are new in every run, but in CI (CI is set), where a change and not chance is to decide.
 New inputs are kept in build-asan/corpus/NAME for the next run; an input that crashes is left in build-asan/crashes.
 """
 
@@ -39,7 +40,8 @@ def run_one(root, name, seconds):
         folder.mkdir(parents=True, exist_ok=True)
     seeds = gather_seeds(root, name)
     dictionary = root / "tests" / "fuzz" / f"{name}.dict"
-    command = [build / "fuzz" / f"{name}_fuzz", f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", "-timeout=20", "-rss_limit_mb=3072",
+    command = [build / "fuzz" / f"{name}_fuzz", f"-max_total_time={seconds}", f"-max_len={MAX_BYTES}", "-timeout=20",
+               f"-seed={1 if os.environ.get('CI') else 0}", "-rss_limit_mb=3072",
                "-malloc_limit_mb=1024", "-print_final_stats=1", f"-artifact_prefix={crashes}/{name}-", corpus, seeds]
     if dictionary.exists():
         command.insert(1, f"-dict={dictionary}")

@@ -13,26 +13,11 @@
 #include "base/json.h"
 #include "base/text.h"
 #include "formats/byte_reader.h"
+#include "formats/gguf_codes.h"
 
 namespace baize {
 
 namespace {
-
-enum ValueType : uint32_t {
-  kUint8 = 0,
-  kInt8 = 1,
-  kUint16 = 2,
-  kInt16 = 3,
-  kUint32 = 4,
-  kInt32 = 5,
-  kFloat32 = 6,
-  kBool = 7,
-  kString = 8,
-  kArray = 9,
-  kUint64 = 10,
-  kInt64 = 11,
-  kFloat64 = 12,
-};
 
 // Bytes of a value of fixed size; 0 for strings, arrays and unknown codes.
 size_t fixed_bytes(uint32_t type) {
@@ -50,27 +35,27 @@ constexpr uint64_t kMinTensorInfoBytes = 8 + 4 + 8 + 4 + 8;
 template <typename Use>
 auto with_scalar(ByteReader& reader, uint32_t type, std::string_view what, Use use) {
   switch (type) {
-    case kUint8:
+    case GgufCode::kUint8:
       return use(reader.scalar<uint8_t>(what));
-    case kInt8:
+    case GgufCode::kInt8:
       return use(reader.scalar<int8_t>(what));
-    case kUint16:
+    case GgufCode::kUint16:
       return use(reader.scalar<uint16_t>(what));
-    case kInt16:
+    case GgufCode::kInt16:
       return use(reader.scalar<int16_t>(what));
-    case kUint32:
+    case GgufCode::kUint32:
       return use(reader.scalar<uint32_t>(what));
-    case kInt32:
+    case GgufCode::kInt32:
       return use(reader.scalar<int32_t>(what));
-    case kFloat32:
+    case GgufCode::kFloat32:
       return use(reader.scalar<float>(what));
-    case kBool:
+    case GgufCode::kBool:
       return use(reader.scalar<uint8_t>(what) != 0);
-    case kUint64:
+    case GgufCode::kUint64:
       return use(reader.scalar<uint64_t>(what));
-    case kInt64:
+    case GgufCode::kInt64:
       return use(reader.scalar<int64_t>(what));
-    case kFloat64:
+    case GgufCode::kFloat64:
       return use(reader.scalar<double>(what));
     default:
       BAIZE_UNREACHABLE("a value type without a fixed size");
@@ -154,16 +139,16 @@ class GgufParser {
   void key_value() {
     const std::string_view key = name("a key");
     const auto type = reader_.scalar<uint32_t>("a value's type");
-    const Value value = type == kArray ? array(reader_, key, 1) : scalar(key, type);
+    const Value value = type == GgufCode::kArray ? array(reader_, key, 1) : scalar(key, type);
     if (!out_.values_.emplace(key, value).second) {
       fail(ErrorKind::kCorrupt, "{}: the key {} appears twice", path_, in_quotes(key));
     }
   }
 
   Value scalar(std::string_view key, uint32_t type) {
-    if (type == kString) {
+    if (type == GgufCode::kString) {
       const std::string_view text = reader_.string(key);
-      return {kString, false, 1, std::as_bytes(std::span(text))};
+      return {GgufCode::kString, false, 1, std::as_bytes(std::span(text))};
     }
     check_type(key, type);
     return {type, false, 1, reader_.take(fixed_bytes(type), key)};
@@ -178,19 +163,19 @@ class GgufParser {
       fail(ErrorKind::kCorrupt, "{} is truncated or corrupt: the array {} announces {} elements, but {} bytes follow",
            path_, in_quotes(key), count, human_count(static_cast<int64_t>(reader.remaining())));
     };
-    if (type != kString && type != kArray) {
+    if (type != GgufCode::kString && type != GgufCode::kArray) {
       check_type(key, type);
       too_long(fixed_bytes(type));
       return {type, true, count, reader.take(count * fixed_bytes(type), key)};
     }
-    too_long(type == kString ? 8 : 12);
-    if (type == kArray && depth >= kMaxArrayDepth) {
+    too_long(type == GgufCode::kString ? 8 : 12);
+    if (type == GgufCode::kArray && depth >= kMaxArrayDepth) {
       fail(ErrorKind::kCorrupt, "{}: the array {} is nested deeper than {} levels", path_, in_quotes(key),
            kMaxArrayDepth);
     }
     ByteReader begin = reader;
     for (uint64_t i = 0; i < count; ++i) {
-      if (type == kString) {
+      if (type == GgufCode::kString) {
         reader.string(key);
       } else {
         array(reader, key, depth + 1);
@@ -209,9 +194,9 @@ class GgufParser {
     for (const auto& [key, value] : out_.values_) {
       if (value.is_array && (key.starts_with("tokenizer.") || value.count > kMaxMetadataArray)) continue;
       ByteReader reader(value.bytes, path_);
-      all[std::string(key)] = value.is_array          ? array_json(value)
-                              : value.type == kString ? text_json(value.bytes)
-                                                      : scalar_json(reader, value.type);
+      all[std::string(key)] = value.is_array                    ? array_json(value)
+                              : value.type == GgufCode::kString ? text_json(value.bytes)
+                                                                : scalar_json(reader, value.type);
     }
     out_.metadata_ = std::make_unique<Json>(std::move(all));
   }
@@ -224,9 +209,9 @@ class GgufParser {
     Json list = Json::array();
     ByteReader reader(value.bytes, path_);
     for (uint64_t i = 0; i < value.count; ++i) {
-      if (value.type == kArray) {
+      if (value.type == GgufCode::kArray) {
         list.push_back(array_json(array(reader, "an array", 1)));
-      } else if (value.type == kString) {
+      } else if (value.type == GgufCode::kString) {
         list.push_back(utf8_lossy(reader.string("an array")));
       } else {
         list.push_back(scalar_json(reader, value.type));
@@ -364,7 +349,8 @@ std::vector<std::string_view> GgufFile::strings(std::string_view key) const {
   std::vector<std::string_view> out;
   const Value* value = array(key);
   if (value == nullptr) return out;
-  if (value->type != kString) fail(ErrorKind::kCorrupt, "{}: {} must be an array of strings", path(), in_quotes(key));
+  if (value->type != GgufCode::kString)
+    fail(ErrorKind::kCorrupt, "{}: {} must be an array of strings", path(), in_quotes(key));
   out.reserve(value->count);
   ByteReader reader(value->bytes, path());
   for (uint64_t i = 0; i < value->count; ++i) out.push_back(reader.string(key));
@@ -375,7 +361,7 @@ std::vector<float> GgufFile::floats(std::string_view key) const {
   std::vector<float> out;
   const Value* value = array(key);
   if (value == nullptr) return out;
-  if (value->type != kFloat32 && value->type != kFloat64) {
+  if (value->type != GgufCode::kFloat32 && value->type != GgufCode::kFloat64) {
     fail(ErrorKind::kCorrupt, "{}: {} must be an array of floats", path(), in_quotes(key));
   }
   out.reserve(value->count);
@@ -390,7 +376,7 @@ std::vector<int64_t> GgufFile::ints(std::string_view key) const {
   std::vector<int64_t> out;
   const Value* value = array(key);
   if (value == nullptr) return out;
-  if (fixed_bytes(value->type) == 0 || value->type == kFloat32 || value->type == kFloat64) {
+  if (fixed_bytes(value->type) == 0 || value->type == GgufCode::kFloat32 || value->type == GgufCode::kFloat64) {
     fail(ErrorKind::kCorrupt, "{}: {} must be an array of integers", path(), in_quotes(key));
   }
   out.reserve(value->count);

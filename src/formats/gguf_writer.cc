@@ -12,6 +12,7 @@
 #include "base/check.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "formats/gguf_codes.h"
 
 namespace baize {
 
@@ -20,16 +21,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr uint32_t kVersion = 3;
-enum TypeCode : uint32_t {
-  kUint8 = 0,
-  kUint32 = 4,
-  kInt32 = 5,
-  kFloat32 = 6,
-  kBool = 7,
-  kString = 8,
-  kArray = 9,
-  kUint64 = 10,
-};
 
 int64_t aligned(int64_t offset) {
   return (offset + GgufWriter::kAlignment - 1) / GgufWriter::kAlignment * GgufWriter::kAlignment;
@@ -69,14 +60,14 @@ class Header {
     bytes_ += value;
   }
   template <typename T>
-  static constexpr TypeCode code_of() {
-    if constexpr (std::is_same_v<T, bool>) return kBool;
-    if constexpr (std::is_same_v<T, uint8_t>) return kUint8;
-    if constexpr (std::is_same_v<T, uint32_t>) return kUint32;
-    if constexpr (std::is_same_v<T, int32_t>) return kInt32;
-    if constexpr (std::is_same_v<T, uint64_t>) return kUint64;
-    if constexpr (std::is_same_v<T, float>) return kFloat32;
-    if constexpr (std::is_same_v<T, std::string>) return kString;
+  static constexpr GgufCode::Type code_of() {
+    if constexpr (std::is_same_v<T, bool>) return GgufCode::kBool;
+    if constexpr (std::is_same_v<T, uint8_t>) return GgufCode::kUint8;
+    if constexpr (std::is_same_v<T, uint32_t>) return GgufCode::kUint32;
+    if constexpr (std::is_same_v<T, int32_t>) return GgufCode::kInt32;
+    if constexpr (std::is_same_v<T, uint64_t>) return GgufCode::kUint64;
+    if constexpr (std::is_same_v<T, float>) return GgufCode::kFloat32;
+    if constexpr (std::is_same_v<T, std::string>) return GgufCode::kString;
   }
   template <typename T>
   void element(const T& value) {
@@ -95,7 +86,7 @@ class Header {
   }
   template <typename T>
   void put(const std::vector<T>& values) {
-    number(static_cast<uint32_t>(kArray));
+    number(static_cast<uint32_t>(GgufCode::kArray));
     number(static_cast<uint32_t>(code_of<T>()));
     number(static_cast<uint64_t>(values.size()));
     for (size_t i = 0; i < values.size(); ++i) element<T>(values[i]);
